@@ -1,0 +1,182 @@
+# Rule: one owner, one place that changes anything (`_put`), and no step that costs more with more models.
+"""The catalog: all models and profiles a process knows, as a fold of entries over its files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import cast
+
+from sie.catalog.adapters import module_of
+from sie.catalog.bundle import Bundle
+from sie.catalog.canonical import Json
+from sie.catalog.digest import BundleSums
+from sie.catalog.entry import Entry
+from sie.catalog.fold import Conflict, differs, fold, overlay, unlogged
+from sie.catalog.model import Model
+
+
+class Catalog:
+    """Updated in place by one owner; the models it gives out are frozen.
+
+    Applying entries commutes and can be repeated: whatever the order, the same catalog comes out.
+    `bundles` by priority, then name. `head`: the revision up to which every entry is in, see `advance`.
+    `conflicts`: what entries said against existing content. `differing_files`: ids whose file the log overrules.
+    """
+
+    def __init__(self, bundles: Iterable[Bundle], *, origin: int = 0) -> None:
+        """`origin`: the revision before the first entry. Raises ValueError for bundle ids equal but for case."""
+        ordered = sorted(bundles, key=lambda one: (one.priority, one.bundle_id))
+        if len({one.bundle_id.lower() for one in ordered}) < len(ordered):
+            raise ValueError(f"bundle names must differ in more than case: {', '.join(b.bundle_id for b in ordered)}")
+        self.bundles: Mapping[str, Bundle] = MappingProxyType({one.bundle_id: one for one in ordered})
+        self.head = origin
+        self.imported_epoch: int | None = None  # of a SIE v0.1.10 store, once all of it is in the log
+        self.conflicts: list[Conflict] = []
+        self.differing_files: set[str] = set()
+        self._bundles_with: dict[str, list[str]] = {}
+        for bundle in ordered:
+            for module in bundle.adapters:
+                self._bundles_with.setdefault(module, []).append(bundle.bundle_id)
+        self._files: dict[str, Model] = {}
+        self._logged: dict[str, Model] = {}  # the fold of entries alone
+        self._models: dict[str, Model] = {}  # files and entries: what is served; shares its values with the two above
+        self._ids: list[str] = []
+        self._ids_sorted = True
+        self._spellings: dict[str, list[str]] = {}  # case-folded id -> ids, sorted
+        self._members: dict[str, dict[str, None]] = {name: {} for name in self.bundles}
+        self._heads = dict.fromkeys(self.bundles, origin)
+        self._sums = BundleSums(self.bundles)
+
+    # -- changing it
+
+    def add_file(self, model: Model) -> None:
+        """A filesystem model. Raises ValueError if one is known whose id is the same, or the same but for case."""
+        known = self.find(model.sie_id)
+        if known is not None and (known.sie_id != model.sie_id or model.sie_id in self._files):
+            raise ValueError(f"{model.sie_id} is already known as {known.sie_id}: ids must differ in more than case")
+        self._files[model.sie_id] = model
+        self._put(self._served(model.sie_id, self._logged.get(model.sie_id)))
+
+    def apply(self, entry: Entry) -> Model | None:
+        """Take an entry in, in any order, any number of times; returns its model, or None for a marker.
+
+        An entry that contradicts what exists adds to `conflicts` and changes nothing that exists.
+        """
+        if entry.marker is not None:
+            self.imported_epoch = cast("int", entry.marker["imported_epoch"])
+            return None
+        logged, conflict = fold(self._logged.get(entry.model_id), entry)
+        if conflict is not None and conflict not in self.conflicts:
+            self.conflicts.append(conflict)
+        self._logged[entry.model_id] = logged
+        return self._put(self._served(entry.model_id, logged))
+
+    def advance(self, entry: Entry) -> Model | None:
+        """Apply the entry after `head`, and move `head` to it. Raises ValueError, changing nothing, for any other."""
+        if entry.revision != self.head + 1:
+            raise ValueError(f"revision {entry.revision} does not follow {self.head}")
+        model = self.apply(entry)
+        self.head = entry.revision
+        return model
+
+    def restore(self, revision: int, logged: Iterable[Model]) -> None:
+        """Take in models as another fold of the log has them (`logged`, a snapshot), which is complete to `revision`.
+
+        Each replaces what entries made of it here.
+        """
+        for model in logged:
+            self._logged[model.sie_id] = model
+            self._put(self._served(model.sie_id, model))
+        self.head = revision
+
+    def _served(self, model_id: str, logged: Model | None) -> Model:
+        file = self._files.get(model_id)
+        if file is None or logged is None:
+            served = logged or file
+            assert served is not None, f"{model_id} has neither file nor entry"
+            return served
+        return overlay(file, logged)
+
+    def _put(self, model: Model) -> Model:
+        model_id = model.sie_id
+        before = self._models.get(model_id)
+        self._models[model_id] = model
+        if before is None:
+            self._ids_sorted = not self._ids or (self._ids_sorted and self._ids[-1] < model_id)
+            self._ids.append(model_id)
+            self._spellings[model_id.lower()] = sorted([*self._spellings.get(model_id.lower(), ()), model_id])
+        bundles = self.bundles_of(model)
+        for gone in set(self.bundles_of(before) if before is not None else ()) - set(bundles):
+            del self._members[gone][model_id]
+        for bundle_id in bundles:
+            self._members[bundle_id][model_id] = None
+            self._heads[bundle_id] = max(self._heads[bundle_id], model.revision)
+        self._sums.put(model, bundles)
+        file = self._files.get(model_id)
+        if file is not None and differs(file, model):
+            self.differing_files.add(model_id)
+        else:
+            self.differing_files.discard(model_id)
+        return model
+
+    # -- asking it
+
+    def find(self, name: str) -> Model | None:
+        """The model of that id; without one, of an id equal but for case (the first by id, if a log has several)."""
+        exact = self._models.get(name)
+        if exact is not None:
+            return exact
+        spellings = self._spellings.get(name.lower())
+        return self._models[spellings[0]] if spellings else None
+
+    def models(self) -> Sequence[Model]:
+        """All of them, by id."""
+        if not self._ids_sorted:
+            self._ids.sort()
+            self._ids_sorted = True
+        return [self._models[one] for one in self._ids]
+
+    def logged(self) -> Sequence[Model]:
+        """What the entries alone make, for a snapshot: the models are frozen, the list is the caller's."""
+        return list(self._logged.values())
+
+    def base_of(self, model_id: str) -> Mapping[str, Mapping[str, Json]] | None:
+        """What the next entry of this model must bring as `base`: its file's content, if no entry has yet."""
+        file = self._files.get(model_id)
+        return unlogged(file, self._logged.get(model_id)) if file is not None else None
+
+    def bundles_of(self, model: Model, profile: str | None = None) -> tuple[str, ...]:
+        """The bundles that can run the profile, or any profile of the model, by priority.
+
+        Raises KeyError for an unknown profile.
+        """
+        if profile is not None:
+            return tuple(self._bundles_with.get(module_of(model.adapter_path(profile)), ()))
+        modules = {module_of(one.adapter_path) for one in model.profiles.values() if one.adapter_path is not None}
+        if len(modules) == 1:
+            return tuple(self._bundles_with.get(modules.pop(), ()))
+        found = {bundle_id for module in modules for bundle_id in self._bundles_with.get(module, ())}
+        return tuple(bundle_id for bundle_id in self.bundles if bundle_id in found)
+
+    def in_bundle(self, bundle_id: str) -> Sequence[Model]:
+        """The models that have a profile in the bundle, in no order. Raises KeyError for an unknown bundle."""
+        return [self._models[one] for one in self._members[bundle_id]]
+
+    def bundle_head(self, bundle_id: str) -> int:
+        """The newest revision that touched the bundle, `origin` before any. Raises KeyError for an unknown bundle."""
+        return self._heads[bundle_id]
+
+    def previous(self, entry: Entry) -> Mapping[str, int]:
+        """For each bundle an entry will touch, the revision that touched it last. Ask before applying the entry."""
+        if entry.marker is not None:
+            return {}
+        logged, _ = fold(self._logged.get(entry.model_id), entry)
+        return {one: self._heads[one] for one in self.bundles_of(self._served(entry.model_id, logged))}
+
+    def digest(self, bundle_id: str) -> str:
+        """Our own digest of the bundle's models, 64 hex characters. Raises KeyError for an unknown bundle."""
+        return self._sums.digest(bundle_id)
+
+    def __repr__(self) -> str:
+        return f"<Catalog at {self.head}: {len(self._models)} models, {len(self.bundles)} bundles>"
