@@ -1,0 +1,65 @@
+"""What inference requests say in headers, read strictly where a wrong guess would cost somebody time."""
+
+from __future__ import annotations
+
+import math
+import re
+
+from werkzeug.datastructures import Headers
+
+from sie.errors import InvalidInput
+
+_WAIT = re.compile(r'wait\s*=\s*"?(\d{1,9})"?', re.IGNORECASE)
+
+
+def joined(headers: Headers, name: str) -> str | None:
+    """All the values of a header that may be sent in several lines."""
+    values = headers.getlist(name)
+    return ", ".join(values) if values else None
+
+
+def prefer_wait(headers: Headers, most_s: float) -> float | None:
+    """Seconds asked for by `Prefer: wait=N` (RFC 7240), capped; None if not asked. Other preferences are ignored."""
+    preferences = re.split("[,;]", joined(headers, "Prefer") or "")
+    for preference in preferences:
+        if wait := _WAIT.fullmatch(preference.strip()):
+            return min(float(wait[1]), most_s)  # the first one counts
+    return None
+
+
+def timeout_s(headers: Headers) -> float | None:
+    """The request's own time, from `X-SIE-Timeout-Ms`. Raises InvalidInput."""
+    said = headers.get("X-SIE-Timeout-Ms")
+    if said is None:
+        return None
+    try:
+        milliseconds = float(said)
+    except ValueError:
+        milliseconds = math.nan
+    if not 0 < milliseconds < math.inf:
+        message = "Header X-SIE-Timeout-Ms must be a positive number of milliseconds"
+        raise InvalidInput(message, path="X-SIE-Timeout-Ms")
+    return milliseconds / 1000
+
+
+def check_machine_profile(headers: Headers, identity: str) -> None:
+    """Refuse a request meant for other machines: it was routed wrongly, and no wait will cure that.
+
+    `l4` and `l4-spot` are one machine at two prices and stand for each other; a `pool/` before it is the router's
+    business. Raises InvalidInput.
+    """
+    asked = headers.get("X-SIE-MACHINE-PROFILE")
+    if asked is None:
+        return
+    if not identity or _machine(asked) != _machine(identity):
+        raise InvalidInput(
+            f"This worker's machine profile is '{identity}', the request asks for '{asked[:100]}'"
+            if identity
+            else "This worker has no machine profile (SIE_MACHINE_PROFILE); send no X-SIE-MACHINE-PROFILE header",
+            requested_profile=asked[:100],
+            worker_identity=identity,
+        )
+
+
+def _machine(profile: str) -> str:
+    return profile.rpartition("/")[2].strip().lower().removesuffix("-spot")

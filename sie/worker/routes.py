@@ -1,0 +1,113 @@
+# Rule: a route reads, asks the engine, writes. Errors are raised; sie/http/app.py is the one place that answers them.
+"""Inference over HTTP, as SIE v0.1.10 and OpenAI's clients speak it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import trio
+from quart import Blueprint, Response, request
+
+from sie.errors import DeadlineExceeded, InvalidInput
+from sie.http.auth import Access
+from sie.http.body import read_body
+from sie.http.headers import check_machine_profile, joined, prefer_wait, timeout_s
+from sie.settings import Settings
+from sie.wire.answers import timing_headers, wants_msgpack, write_encode, write_model, write_models, write_score
+from sie.wire.embeddings import read_embeddings, write_embeddings
+from sie.wire.inference import EncodeAnswer, EncodeRequest, Item, Timing
+from sie.wire.requests import Limits, read_encode, read_score
+from sie.worker.edge import InferenceEdge
+
+Answer = TypeVar("Answer")
+
+
+def inference_blueprint(engine: InferenceEdge, settings: Settings, access: Access) -> Blueprint:
+    """`/v1/encode`, `/v1/score`, `/v1/extract`, `/v1/embeddings` and `/v1/models`, for sie.http.app.http_app."""
+    routes = Blueprint("inference", __name__)
+    limits = Limits(items=settings.request_items, text_bytes=settings.item_text_bytes, values=settings.request_values)
+
+    @routes.before_request
+    async def check_access() -> None:
+        access.require_read(request.headers)
+
+    @routes.post("/v1/encode/<path:model>")
+    async def encode(model: str) -> Response:
+        asked = read_encode(await body_for(model), request.content_type, limits)
+        wait_s = _waits(settings)
+        answer = await _in_time(lambda: engine.encode(model, asked, wait_s=wait_s or 0))
+        as_msgpack = _as_msgpack()
+        return _answered(write_encode(answer, as_msgpack=as_msgpack), answer.timing, wait_s, as_msgpack=as_msgpack)
+
+    @routes.post("/v1/score/<path:model>")
+    async def score(model: str) -> Response:
+        asked = read_score(await body_for(model), request.content_type, limits)
+        wait_s = _waits(settings)
+        answer = await _in_time(lambda: engine.score(model, asked, wait_s=wait_s or 0))
+        as_msgpack = _as_msgpack()
+        return _answered(write_score(answer, as_msgpack=as_msgpack), answer.timing, wait_s, as_msgpack=as_msgpack)
+
+    @routes.post("/v1/extract/<path:model>")
+    async def extract(model: str) -> Response:
+        await body_for(model)
+        raise InvalidInput(f"Model '{model[:200]}' does not extract: no adapter of this build does")
+
+    @routes.post("/v1/embeddings")
+    async def embeddings() -> Response:
+        check_machine_profile(request.headers, settings.machine_profile)
+        asked = read_embeddings(await read_body(request, settings.request_body_bytes), limits)
+        engine.require(asked.model)
+        wait_s = _waits(settings)
+        # OpenAI's clients know no "still loading": unless they prefer otherwise they wait, as with v0.1.10.
+        patience_s = settings.wait_most_s if wait_s is None else wait_s
+
+        async def embedded() -> EncodeAnswer:
+            texts = asked.texts or await engine.decode(asked.model, asked.token_ids, wait_s=patience_s)
+            wanted = EncodeRequest(
+                items=tuple(Item(text) for text in texts), output_types=("dense",), output_dtype="float32"
+            )
+            return await engine.encode(asked.model, wanted, wait_s=patience_s)
+
+        answer = await _in_time(embedded)
+        return _answered(write_embeddings(answer, asked), answer.timing, wait_s, as_msgpack=False)
+
+    @routes.get("/v1/models")
+    async def models() -> Response:
+        return Response(write_models(engine.models()), content_type="application/json")
+
+    @routes.get("/v1/models/<path:model>")
+    async def model(model: str) -> Response:
+        return Response(write_model(engine.model(model)), content_type="application/json")
+
+    async def body_for(model: str) -> bytes:
+        """What can be refused without the body is refused before it is read."""
+        check_machine_profile(request.headers, settings.machine_profile)
+        engine.require(model)
+        return await read_body(request, settings.request_body_bytes)
+
+    return routes
+
+
+def _waits(settings: Settings) -> float | None:
+    return prefer_wait(request.headers, settings.wait_most_s)
+
+
+def _as_msgpack() -> bool:
+    return wants_msgpack(joined(request.headers, "Accept"))
+
+
+async def _in_time(ask: Callable[[], Awaitable[Answer]]) -> Answer:
+    """The answer, unless the time that the request gave itself runs out first."""
+    seconds = timeout_s(request.headers)
+    with trio.move_on_after(math.inf if seconds is None else seconds):
+        return await ask()
+    raise DeadlineExceeded(f"No answer within the {request.headers['X-SIE-Timeout-Ms']} ms of X-SIE-Timeout-Ms")
+
+
+def _answered(content: bytes, timing: Timing, wait_s: float | None, *, as_msgpack: bool) -> Response:
+    headers = dict(timing_headers(timing))
+    if wait_s is not None:
+        headers["Preference-Applied"] = f"wait={wait_s:g}"
+    return Response(content, headers=headers, content_type=f"application/{'msgpack' if as_msgpack else 'json'}")
