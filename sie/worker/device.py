@@ -1,0 +1,251 @@
+"""Where models run: threads of our own, each doing one thing at a time, and the seam behind which they stand."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import logging
+import os
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Protocol, TypeVar, cast
+
+import outcome
+import trio
+
+from sie.errors import ModelLoadFailed, ShuttingDown
+from sie.settings import Settings
+from sie.worker.adapters.contract import Adapter, LoadOrder, Result, Row, RunOptions, Text, Tokens
+from sie.worker.identity import LoadIdentity
+from sie.worker.weights import Weights, find_weights
+
+log = logging.getLogger("sie.worker.device")
+T = TypeVar("T")
+
+# Downloads wait for the network, not for a core; more at once only share the line.
+DOWNLOADS = 4
+
+
+class DeviceOutOfMemory(Exception):
+    """The device had no memory for this; less may fit."""
+
+
+class Device(Protocol):
+    """Everything that leaves the event loop. A test's device keeps Trio's clock instead of real time.
+
+    Cancelled out of any method, the work may still be done, and its result is dropped.
+    """
+
+    @property
+    def name(self) -> str:
+        """cpu, cuda:0, … ; "auto" until a model has been loaded."""
+
+    async def memory_bytes(self) -> int:
+        """All the memory it has."""
+
+    async def find(self, identity: LoadIdentity) -> Weights:
+        """Where the weights lie, after a download if need be. Raises ModelLoadFailed naming the places looked at."""
+
+    async def load(self, identity: LoadIdentity, weights: Weights) -> Adapter:
+        """Raises DeviceOutOfMemory, or anything else the model's loading raises."""
+
+    async def tokenise(self, adapter: Adapter, texts: Sequence[Text], options: RunOptions) -> list[Tokens]: ...
+
+    async def run(self, adapter: Adapter, rows: Sequence[Row]) -> list[Result]:
+        """Raises DeviceOutOfMemory, or anything else the model raises."""
+
+    async def release(self, adapter: Adapter) -> None:
+        """After whatever runs now."""
+
+    async def host(self, job: Callable[[], T]) -> T:
+        """A job of some milliseconds that needs no device."""
+
+    def close(self) -> None:
+        """Let the threads end once what they do now is done; does not wait."""
+
+
+class _Order:
+    __slots__ = ("done", "job", "result", "token", "withdrawn")
+
+    def __init__(self, job: Callable[[], Any]) -> None:
+        self.job = job
+        self.token = trio.lowlevel.current_trio_token()
+        self.done = trio.Event()
+        self.result: outcome.Value[Any] | outcome.Error | None = None
+        self.withdrawn = False
+
+
+class Lane:
+    """One thread of its own that does jobs one after another.
+
+    Always the same thread, because CUDA's current device is a thread's property; and a daemon, because a call into a
+    hung device must not keep the process from ending.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._orders: queue.SimpleQueue[_Order | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._closed = False
+
+    async def run(self, job: Callable[[], T]) -> T:
+        """Do this job after those before it, and return or raise what it does. Raises ShuttingDown once closed.
+
+        Cancelled: a job that has not begun never will; one that has runs on, and its result is dropped.
+        """
+        if self._closed:
+            raise ShuttingDown("This process takes no more work", retry_after_s=5)
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._work, name=f"sie-{self._name}", daemon=True)
+            self._thread.start()
+        order = _Order(job)
+        self._orders.put(order)
+        try:
+            await order.done.wait()
+        except trio.Cancelled:
+            order.withdrawn = True
+            raise
+        assert order.result is not None
+        return cast("T", order.result.unwrap())
+
+    def close(self) -> None:
+        """Let the thread end after the jobs it has; does not wait for it."""
+        self._closed = True
+        self._orders.put(None)
+
+    def _work(self) -> None:
+        while (order := self._orders.get()) is not None:
+            if order.withdrawn:
+                continue
+            order.result = outcome.capture(order.job)
+            try:
+                order.token.run_sync_soon(order.done.set)
+            except trio.RunFinishedError:
+                return  # nobody is left to tell
+            del order  # or the last result would live until the next job
+
+
+class ThreadedDevice:
+    """The real one: PyTorch, imported in the loader's thread when the first model is wanted and not before."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._device_lane = Lane("device")
+        self._loader_lane = Lane("loader")
+        self._host_lane = Lane("host")
+        self._downloads = trio.CapacityLimiter(DOWNLOADS)
+        self._name: str | None = None
+
+    @property
+    def name(self) -> str:
+        return self._name or self._settings.device
+
+    async def memory_bytes(self) -> int:
+        return await self._loader_lane.run(self._memory_bytes)
+
+    async def find(self, identity: LoadIdentity) -> Weights:
+        # A download may be left alone: it only fills a cache, and the next one takes up where it stopped.
+        weights = await trio.to_thread.run_sync(
+            find_weights, identity, self._settings, abandon_on_cancel=True, limiter=self._downloads
+        )
+        precision = await self._loader_lane.run(lambda: self._precision(identity))
+        return weights if precision == "float32" else replace(weights, memory_bytes=weights.memory_bytes // 2)
+
+    async def load(self, identity: LoadIdentity, weights: Weights) -> Adapter:
+        return await self._loader_lane.run(functools.partial(self._load, identity, weights))
+
+    async def tokenise(self, adapter: Adapter, texts: Sequence[Text], options: RunOptions) -> list[Tokens]:
+        return await self._host_lane.run(lambda: adapter.tokenise(texts, options))
+
+    async def run(self, adapter: Adapter, rows: Sequence[Row]) -> list[Result]:
+        return await self._device_lane.run(lambda: self._on_device(lambda: adapter.run(rows)))
+
+    async def release(self, adapter: Adapter) -> None:
+        await self._device_lane.run(lambda: self._on_device(adapter.release))
+
+    async def host(self, job: Callable[[], T]) -> T:
+        return await self._host_lane.run(job)
+
+    def close(self) -> None:
+        for lane in (self._device_lane, self._loader_lane, self._host_lane):
+            lane.close()
+
+    # -- in the threads
+
+    def _choose(self) -> str:
+        if self._name is None:
+            import torch
+
+            asked = self._settings.device
+            if asked == "auto":
+                asked = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+            self._name = "cuda:0" if asked == "cuda" else asked
+        return self._name
+
+    def _precision(self, identity: LoadIdentity) -> str:
+        usual = "float16" if self._choose().startswith("cuda") else "float32"
+        return identity.precision or self._settings.default_precision or usual
+
+    def _memory_bytes(self) -> int:
+        name = self._choose()
+        if name.startswith("cuda"):
+            import torch
+
+            return int(torch.cuda.get_device_properties(name).total_memory)
+        return host_memory_bytes()
+
+    def _load(self, identity: LoadIdentity, weights: Weights) -> Adapter:
+        name = self._choose()
+        loadtime = identity.loadtime
+        trust = loadtime.get("trust_remote_code") is True
+        order = LoadOrder(
+            path=weights.path,
+            device=name,
+            precision=self._precision(identity),
+            max_sequence_length=identity.max_sequence_length,
+            loadtime=loadtime,
+            trust_remote_code=trust and self._settings.allow_remote_code,
+            allow_pickle=self._settings.allow_pickle,
+        )
+        log.info("loading %s from %s (%s) onto %s, %s", identity, weights.path, weights.place, name, order.precision)
+        began = time.monotonic()
+        module, _, name = identity.implementation.partition(":")
+        try:
+            adapter = cast("Adapter", self._on_device(lambda: getattr(importlib.import_module(module), name)(order)))
+        except DeviceOutOfMemory:
+            raise
+        except Exception as fault:
+            if trust and not self._settings.allow_remote_code:
+                raise ModelLoadFailed(
+                    f"{fault} (the model asks for trust_remote_code, which SIE_ALLOW_REMOTE_CODE does not allow)"
+                ) from fault
+            raise
+        log.info("loaded %s in %.1f s, %.1f MiB", identity, time.monotonic() - began, adapter.memory_bytes / 2**20)
+        return adapter
+
+    def _on_device(self, job: Callable[[], T]) -> T:
+        if self._name is not None and self._name.startswith("cuda"):
+            import torch
+
+            torch.cuda.set_device(self._name)
+        try:
+            return job()
+        except Exception as fault:
+            if isinstance(fault, MemoryError) or type(fault).__name__ == "OutOfMemoryError":  # torch's
+                raise DeviceOutOfMemory(str(fault)) from fault
+            raise
+
+
+def host_memory_bytes() -> int:
+    """What this process may use: the machine's memory, or its container's limit where that is less."""
+    limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        try:
+            limits.append(int(Path(path).read_text()))
+        except (OSError, ValueError):
+            continue  # no such limit, or "max"
+    return min(limits)

@@ -1,0 +1,210 @@
+"""The lanes, and what both devices promise: the real one and the scripted one."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from typing import cast
+
+import pytest
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+from sie.catalog.adapters import DENSE
+from sie.errors import ModelLoadFailed, ShuttingDown
+from sie.settings import Settings
+from sie.testing.device import FakeDevice
+from sie.worker.adapters.contract import Adapter, Row, RunOptions
+from sie.worker.device import Device, DeviceOutOfMemory, Lane, ThreadedDevice, host_memory_bytes
+from sie.worker.identity import LoadIdentity
+from tests.worker.made import MINILM, encode, made_model, running, score
+
+IDENTITY = LoadIdentity(
+    implementation=DENSE.path,
+    weights=MINILM,
+    is_path=False,
+    trusted=False,
+    revision=None,
+    precision=None,
+    max_sequence_length=None,
+    loadtime_json=b"{}",
+)
+DEVICES: list[Callable[[], Device]] = [FakeDevice, lambda: ThreadedDevice(Settings())]
+
+
+# -- a lane
+
+
+async def test_a_lane_does_its_jobs_in_order_in_one_thread() -> None:
+    lane, did = Lane("test"), list[tuple[int, int]]()
+    async with trio.open_nursery() as nursery:
+        for number in range(50):
+            nursery.start_soon(lane.run, lambda number=number: did.append((number, threading.get_ident())))
+            await wait_all_tasks_blocked()
+    lane.close()
+    assert [number for number, _ in did] == list(range(50))
+    assert len({thread for _, thread in did}) == 1
+
+
+async def test_a_lane_raises_what_the_job_raised_and_goes_on() -> None:
+    lane = Lane("test")
+    with pytest.raises(ZeroDivisionError):
+        await lane.run(lambda: 1 // 0)
+    assert await lane.run(lambda: 7) == 7
+    lane.close()
+    with pytest.raises(ShuttingDown):
+        await lane.run(lambda: 7)
+
+
+async def test_a_cancelled_job_that_has_not_begun_never_runs() -> None:
+    lane, did, begun, go = Lane("test"), list[str](), threading.Event(), threading.Event()
+
+    def first() -> None:
+        begun.set()
+        go.wait(10)
+        did.append("first")
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(lane.run, first)
+        await trio.to_thread.run_sync(begun.wait, 10)
+        with trio.CancelScope() as scope:
+            scope.cancel(reason="nobody wants it")
+            await lane.run(lambda: did.append("second"))
+        go.set()
+    await lane.run(lambda: did.append("third"))
+    lane.close()
+    assert did == ["first", "third"]
+
+
+async def test_a_cancelled_job_that_runs_lets_go_at_once() -> None:
+    lane, begun, go = Lane("test"), threading.Event(), threading.Event()
+
+    def stuck() -> None:
+        begun.set()
+        go.wait(10)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(lane.run, stuck)
+        await trio.to_thread.run_sync(begun.wait, 10)
+        nursery.cancel_scope.cancel(reason="a hung device")
+    go.set()
+    lane.close()
+
+
+# -- what every device promises
+
+
+@pytest.fixture(params=DEVICES, ids=["fake", "threaded"])
+def device(request: pytest.FixtureRequest) -> Device:
+    return cast("Callable[[], Device]", request.param)()
+
+
+async def loaded(device: Device) -> Adapter:
+    return await device.load(IDENTITY, await device.find(IDENTITY))
+
+
+async def test_a_device_loads_tokenises_runs_and_releases(device: Device) -> None:
+    assert await device.memory_bytes() > 0
+    weights = await device.find(IDENTITY)
+    assert weights.memory_bytes > 0
+    adapter = await device.load(IDENTITY, weights)
+    assert adapter.memory_bytes > 0
+    assert adapter.outputs == {"dense", "multivector", "score"}
+    assert not adapter.pairs
+    options = RunOptions()
+    tokens = await device.tokenise(adapter, ["one two three", "one", ""], options)
+    assert len(tokens[0]) > len(tokens[1])
+    rows = [Row(one, frozenset({"dense", "multivector"}), options) for one in tokens[:2]]
+    results = await device.run(adapter, rows)
+    for row, result in zip(rows, results, strict=True):
+        assert result.dense is not None
+        assert result.dense.shape == (adapter.dims["dense"],)
+        assert result.multivector is not None
+        assert result.multivector.shape == (len(row.tokens), adapter.dims["multivector"])
+        assert result.sparse is None
+        assert result.score is None
+    assert await device.host(lambda: adapter.decode(tokens[0].ids)) == "one two three"
+    with pytest.raises(ValueError):
+        await device.host(lambda: adapter.decode([10**9]))
+    assert device.name != "auto"
+    await device.release(adapter)
+    device.close()
+
+
+async def test_a_device_raises_what_a_model_cannot_do(device: Device) -> None:
+    unknown = replace(IDENTITY, implementation="sie.worker.adapters.dense:NoSuchAdapter")
+    with pytest.raises((ModelLoadFailed, AttributeError)):
+        await device.load(unknown, await device.find(unknown))
+    device.close()
+
+
+# -- the real one
+
+
+async def test_torchs_out_of_memory_is_told_apart() -> None:
+    import torch
+
+    class Full:
+        def __init__(self, fault: Exception) -> None:
+            self.fault = fault
+
+        def run(self, rows: object) -> object:
+            raise self.fault
+
+    device = ThreadedDevice(Settings())
+    with pytest.raises(DeviceOutOfMemory):
+        await device.run(cast("Adapter", Full(torch.OutOfMemoryError("full"))), [])
+    with pytest.raises(RuntimeError):
+        await device.run(cast("Adapter", Full(RuntimeError("other"))), [])
+    device.close()
+
+
+async def test_remote_code_that_no_setting_allows_is_named_as_the_reason() -> None:
+    identity = replace(
+        IDENTITY,
+        implementation="sie.worker.adapters.cross_encoder:CrossEncoderAdapter",
+        loadtime_json=b'{"trust_remote_code":true,"attn_implementation":"none such"}',
+    )
+    device = ThreadedDevice(Settings())
+    with pytest.raises(ModelLoadFailed) as failed:
+        await device.load(identity, await device.find(identity))
+    assert "SIE_ALLOW_REMOTE_CODE" in failed.value.message
+    device.close()
+
+
+def test_the_hosts_memory_is_known() -> None:
+    assert host_memory_bytes() > 64 * 2**20
+
+
+async def test_the_real_model_end_to_end() -> None:
+    model = made_model(MINILM, profiles={"medical": {"extends": "default", "max_batch_tokens": 64}})
+    async with running(ThreadedDevice(Settings())) as compute:
+        request = encode("cat", "kitten", "revenue " * 400, "", "cat", output_types=["dense", "multivector"])
+        answer = await compute.encode(model, None, request, wait_s=120)
+        cat, kitten, revenue, _, again = (one.dense.values for one in answer.items if one.dense is not None)
+        assert cat @ kitten > 0.6 > 0.4 > cat @ revenue
+        assert cat @ again == pytest.approx(1, abs=1e-5)
+        assert answer.timing.tokens == 3 + 3 + 256 + 2 + 3
+        assert answer.timing.inference_ms > 0
+        batched = (await compute.encode(model, "medical", encode("cat", "kitten"))).items[0].dense
+        assert batched is not None
+        assert cat @ batched.values == pytest.approx(1, abs=1e-5)
+        assert await compute.count_tokens(model, None, ["cat", "revenue " * 400]) == [3, 256]
+        assert await compute.decode(model, None, [[4937], [101, 18401, 102]]) == ["cat", "kitten"]
+        scored = await compute.score(model, None, score("a small cat", "quarterly revenue", "the kitten"))
+        assert [one.item_id for one in scored.scores] == ["item-1", "item-0"]
+        info = compute.describe(model)
+        assert (info.dims, info.max_sequence_length) == ({"dense": 384, "multivector": 384}, 256)
+        (statistics,) = compute.statistics().models
+        assert statistics.memory_bytes > 80 * 2**20
+
+
+def test_importing_compute_imports_nothing_heavy() -> None:
+    program = (
+        "import sys, sie.worker.compute, sie.testing.device;"
+        "sys.exit(bool({'numpy', 'torch', 'sentence_transformers', 'transformers'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
