@@ -6,15 +6,18 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from sie.errors import ConfigurationError
 
 KIB = 1024
 MIB = 1024 * KIB
+
+_NONE: Mapping[str, str | bool | Sequence[str] | None] = MappingProxyType({})
 
 
 def _flag(text: str) -> bool:
@@ -181,19 +184,24 @@ class Settings:
     log_level: str = _var("SIE_LOG_LEVEL", _text, "info", "debug, info, warning or error")
 
     @staticmethod
-    def from_environment(environment: Mapping[str, str] | None = None, **overrides: Any) -> Settings:
-        """Read every variable; `overrides` (from flags) win, a None among them means "not given".
+    def from_environment(
+        environment: Mapping[str, str] | None = None, *, flags: Mapping[str, str | bool | Sequence[str] | None] = _NONE
+    ) -> Settings:
+        """Read every variable; `flags`, by setting's name and as typed, win. None and empty ones were not given.
 
-        Raises ConfigurationError naming the variable and what it should hold.
+        Raises ConfigurationError naming the variable, or flag, and what it should hold.
         """
         source = os.environ if environment is None else environment
         values: dict[str, Any] = {}
         for one in dataclasses.fields(Settings):
-            variable = one.metadata["variable"]
-            if variable in source:
-                try:
-                    values[one.name] = one.metadata["read"](source[variable])
-                except ValueError as fault:
-                    raise ConfigurationError(f"{variable}={source[variable]!r}: {fault}") from None
-        values.update({name: value for name, value in overrides.items() if value is not None})
+            variable, flag = one.metadata["variable"], flags.get(one.name)
+            given = source.get(variable)
+            if flag is not None and flag != ():
+                given = flag if isinstance(flag, str) else ",".join(flag) if isinstance(flag, Sequence) else str(flag)
+            if given is None:
+                continue
+            try:
+                values[one.name] = one.metadata["read"](given)
+            except ValueError as fault:
+                raise ConfigurationError(f"{variable}={given!r}: {fault}") from None
         return Settings(**values)

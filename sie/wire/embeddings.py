@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 from sie.errors import InvalidInput
 from sie.wire import document
-from sie.wire.answers import write_json
+from sie.wire.answers import write_large
 from sie.wire.inference import Dense, EncodeAnswer
 from sie.wire.requests import Limits, check_count, check_text
 
@@ -56,13 +56,13 @@ def write_embeddings(answer: EncodeAnswer, request: EmbeddingsRequest) -> bytes:
 
     Raises InvalidInput if the model's vectors are shorter than the dimensions asked for, or not dense.
     """
-    data = [
+    data = (
         {"object": "embedding", "index": index, "embedding": _embedding(one.dense, request)}
         for index, one in enumerate(answer.items)
-    ]
+    )
     tokens = answer.timing.tokens
     usage = {"prompt_tokens": tokens, "total_tokens": tokens}
-    return write_json({"object": "list", "data": data, "model": answer.model, "usage": usage})
+    return write_large("data", data, {"object": "list", "model": answer.model, "usage": usage})
 
 
 def _embedding(dense: Dense | None, request: EmbeddingsRequest) -> FloatArray | str:

@@ -1,0 +1,49 @@
+"""What every bus promises: to pass on hints, early and at no cost to truth."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+import trio
+
+from sie.catalog.entry import Entry
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notice:
+    """One entry on its way. `previous`: for each bundle it touches, the revision that touched that bundle before."""
+
+    store: str  # the id of the store the entry lies in
+    entry: Entry
+    previous: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Nudge:
+    """Something may have been missed: read the truth."""
+
+
+Hint: TypeAlias = Notice | Nudge
+
+
+class Bus(Protocol):
+    """Carries notices to those who follow a bundle. It may lose, double, delay and reorder them."""
+
+    @property
+    def connected(self) -> bool:
+        """Whether a publish would be tried. While False, the Config API takes no change."""
+
+    async def publish(self, notice: Notice) -> None:
+        """Pass the notice on to everyone who follows a bundle it touches.
+
+        Raises BusUnavailable if it certainly reached nobody. Cancelled: it may have reached some.
+        """
+
+    def nudge(self) -> None:
+        """Have every follower in this process read the truth. For what was not published by this process."""
+
+    def follow(self, bundle: str) -> AbstractContextManager[trio.MemoryReceiveChannel[Hint]]:
+        """Hear of the bundle's entries from now on, until the context ends. A slow listener misses some."""

@@ -1,0 +1,113 @@
+# Rule: nothing heavy is imported at the top. `sie --help` answers before torch, trio or a web framework would be read.
+"""The command line."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from typing import Any
+
+import click
+
+from sie.errors import ConfigurationError, SieError
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="sie")
+def main() -> None:
+    """Add models to a running inference engine with one POST, and encode with them by the next request.
+
+    Every flag has an environment variable, shown in brackets; a flag wins over its variable.
+    """
+
+
+def _settings_flags(command: Any) -> Any:
+    """One flag for every setting but the tokens, whose values other users of the machine could read in a list of
+    processes: `--config-store-dir` for SIE_CONFIG_STORE_DIR, and so on, with the setting's reason as its help."""
+    from sie.settings import Settings
+
+    for one in reversed(dataclasses.fields(Settings)):
+        variable: str = one.metadata["variable"]
+        if variable.startswith("SIE_") and not variable.endswith("_TOKEN"):
+            command = _flag(variable, one.name, one.default, one.metadata["why"])(command)
+    return command
+
+
+def _flag(variable: str, name: str, default: Any, why: str) -> Any:
+    flag = "--" + variable.removeprefix("SIE_").lower().replace("_", "-")
+    shown = {None: "unset", (): "none", "": "none", True: "yes", False: "no"}.get(default, default)
+    text = f"{why}. [{variable}; {shown}]"
+    if isinstance(default, bool):
+        return click.option(f"{flag}/--no-{flag[2:]}", name, default=None, help=text)
+    if isinstance(default, tuple):
+        return click.option(flag.removesuffix("s"), name, multiple=True, help=f"Repeatable: {text}")
+    return click.option(flag, name, help=text)
+
+
+@main.command()
+@_settings_flags
+def serve(**flags: Any) -> None:
+    """Run the engine: Config API and inference in one process.
+
+    Tokens come from the environment only: SIE_AUTH_TOKEN reads and infers, SIE_ADMIN_TOKEN also adds models.
+    """
+    from sie.settings import Settings
+
+    with _told_plainly():
+        settings = Settings.from_environment(flags=flags)
+        from sie.service import run_service
+
+        run_service(settings)
+
+
+@main.group()
+def store() -> None:
+    """Look into a config store. Reads only; the engine may be running."""
+
+
+@store.command("check")
+@click.argument("directory", type=click.Path())
+def check(directory: str) -> None:
+    """Read every object of the store and name what is torn, foreign, missing or renumbered. Exit 1 if anything is."""
+    from sie.store.check import check_store
+
+    with _told_plainly():
+        report = check_store(directory)
+    click.echo(f"{report.entries} entries, head {report.head}, {report.snapshots} snapshots")
+    for problem in report.problems:
+        click.echo(f"problem: {problem}", err=True)
+    sys.exit(0 if report.ok else 1)
+
+
+@store.command("export")
+@click.argument("directory", type=click.Path())
+def export(directory: str) -> None:
+    """Write every entry to standard output, in order, one JSON object a line."""
+    from sie.store.check import export_store
+
+    with _told_plainly():
+        for line in export_store(directory):
+            click.echo(line)
+
+
+class _told_plainly:
+    """Ends the command with one line on stderr, and no traceback, for what its user can mend. Exit status 1."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        fault = _only(error)
+        if isinstance(fault, ConfigurationError | SieError):
+            click.echo(f"sie: {fault}", err=True)
+            sys.exit(1)
+
+
+def _only(error: BaseException | None) -> BaseException | None:
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,277 @@
+"""The head: this process's fold of the store, and where it stands. The writer's task is its one owner."""
+
+from __future__ import annotations
+
+import datetime
+import logging
+import secrets
+from collections.abc import Awaitable, Callable
+
+import trio
+
+from sie.bus.contract import Notice
+from sie.catalog.canonical import Json
+from sie.catalog.catalog import Catalog
+from sie.catalog.change import ChangeLimits
+from sie.catalog.entry import Entry
+from sie.catalog.judge import Verdict, draft
+from sie.catalog.keys import Keys, Remembered, UnchangedKeys
+from sie.catalog.snapshot import Snapshot, read_snapshot, write_snapshot
+from sie.errors import IdempotencyMismatch, StoreUnavailable
+from sie.flow import Commit, Order
+from sie.router.fleet import Needed
+from sie.settings import Settings
+from sie.store.append import append_surely
+from sie.store.contract import Store
+from sie.worker.follow import CaughtUp
+
+log = logging.getLogger(__name__)
+
+
+class Head:
+    """Holds the catalog and the idempotency keys as of `revision`; both change in place, between awaits.
+
+    Whoever reads `catalog` sees the fold of some prefix of the log, at any moment.
+    """
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        store: Store | None,
+        *,
+        open_store: Callable[[], Awaitable[Store]],
+        nudge: Callable[[], None],
+        limits: ChangeLimits,
+        settings: Settings,
+        router_id: str,
+    ) -> None:
+        self.catalog = catalog
+        self.limits = limits
+        self.router_id = router_id
+        self.folded = False
+        self._open_store = open_store
+        self._nudge = nudge  # called when entries were read that this process did not write
+        self._store = store
+        self._settings = settings
+        self.trouble: str | None = None  # why the store cannot be used right now, for /readyz
+        if store is None:
+            self.trouble = "it has not been reached yet"
+        self._keys = Keys(settings.keys_kept)
+        self._unchanged = UnchangedKeys(settings.unchanged_keys_s)
+        self._snapshot_at = 0
+
+    @property
+    def revision(self) -> int:
+        return self.catalog.head
+
+    @property
+    def store_id(self) -> str:
+        """ "" while the store has not been reached."""
+        return self._store.id if self._store is not None else ""
+
+    @property
+    def durable(self) -> bool:
+        """Whether there is a store that outlives the process."""
+        return self._store is not None and self._store.durable
+
+    @property
+    def store(self) -> Store:
+        """Raises StoreUnavailable before the store has been reached."""
+        if self._store is None:
+            raise StoreUnavailable(self.trouble or "the config store has not been reached yet")
+        return self._store
+
+    # -- reading
+
+    async def reach(self) -> None:
+        """Open the store if it was away at start. Raises StoreUnavailable, and StoreCorrupt for one not to be used."""
+        if self._store is None:
+            try:
+                self._store = await self._open_store()
+            except StoreUnavailable as fault:
+                self.trouble = fault.message
+                raise
+            assert self._store.origin == self.revision, "a store that can be away numbers its entries from 1"
+            self._nudge()
+        self.trouble = None
+
+    async def read_on(self) -> None:
+        """Fold what the store has and we have not: everything the first time, the tail after that.
+
+        Raises StoreUnavailable; then the head stands where it stood or further on, and stays usable.
+        """
+        try:
+            await self.reach()
+            if not self.folded and (content := await self.store.load_snapshot()) is not None:
+                snapshot = await trio.to_thread.run_sync(read_snapshot, content)
+                snapshot.restore(self.catalog, self._keys)
+                self._snapshot_at = self.revision
+            fresh = await self.store.entries_since(self.revision)
+            for entry in fresh:
+                self._fold(entry)
+        except StoreUnavailable as fault:
+            self.trouble = fault.message
+            raise
+        if fresh or not self.folded:
+            self._nudge()
+        self.folded = True
+        self.trouble = None
+
+    async def catch_up(self, bundle: str, store: str, since: int) -> CaughtUp:
+        """What a follower of the bundle lacks who knows `store` up to `since`; everything, if that is another store."""
+        await trio.lowlevel.checkpoint()
+        same = store == self.store_id
+        return CaughtUp(
+            store=self.store_id,
+            revision=self.catalog.bundle_head(bundle),
+            models=tuple(one for one in self.catalog.in_bundle(bundle) if one.revision > (since if same else -1)),
+        )
+
+    # -- one order
+
+    def repeated(self, order: Order) -> Commit | None:
+        """The outcome of an earlier order with the same Idempotency-Key. Raises IdempotencyMismatch if it said else."""
+        if order.key is None:
+            return None
+        known = self._keys.find(order.key) or self._unchanged.find(order.key, now=trio.current_time())
+        if known is None:
+            return None
+        if known.body_hash != order.change.body_hash:
+            raise IdempotencyMismatch(
+                "this Idempotency-Key was used with another body; use a new key for a new change",
+                idempotency_key=order.key,
+            )
+        return self._outcome(known)
+
+    def unchanged(self, order: Order, verdict: Verdict) -> Commit:
+        """An order that adds nothing, or may not: its outcome, remembered for a while under its key."""
+        if order.dry_run:
+            return self._rehearsed(verdict)
+        found = Remembered(
+            body_hash=order.change.body_hash,
+            status=200,
+            created=(),
+            skipped=verdict.skipped,
+            revision=self.revision,
+            model_id=verdict.model.sie_id,
+        )
+        if order.key is not None:
+            self._unchanged.remember(order.key, found, now=trio.current_time())
+        return self._outcome(found)
+
+    def entry(self, order: Order, verdict: Verdict) -> Entry:
+        """The entry that would make the verdict true, at the next number."""
+        return draft(
+            verdict,
+            **self._signature(),
+            body_hash=order.change.body_hash,
+            idempotency_key=order.key,
+        ).placed(self.revision + 1)
+
+    def marker(self, **content: Json) -> Entry:
+        """An entry that changes no model, at the next number."""
+        signature = self._signature()
+        return Entry(
+            model_id="",
+            profiles={},
+            fields={},
+            marker=content,
+            write_id=signature["write_id"],
+            time=signature["time"],
+            router_id=signature["router_id"],
+        ).placed(self.revision + 1)
+
+    def imported(self) -> bool:
+        """Whether the log holds all of an older store that lay at the same place."""
+        return self.catalog.imported_epoch is not None
+
+    async def append(self, entry: Entry, *, deadline: float) -> None:
+        """Make it durable. Raises RevisionTaken, StoreUnavailable (nothing happened) or OutcomeUnknown."""
+        try:
+            await append_surely(self.store, entry, deadline=deadline)
+        except StoreUnavailable as fault:
+            self.trouble = fault.message
+            raise
+        self.trouble = None
+
+    def advance(self, entry: Entry) -> Notice:
+        """Apply an entry that is durable now, and say what is to be told of it."""
+        notice = Notice(store=self.store_id, entry=entry, previous=self.catalog.previous(entry))
+        self._fold(entry)
+        return notice
+
+    def committed(self, entry: Entry, *warnings: str) -> Commit:
+        """The outcome of an entry that is in the log."""
+        return self._outcome(Remembered.of(entry), *warnings)
+
+    async def aclose(self) -> None:
+        """Let go of the store."""
+        if self._store is not None:
+            await self._store.aclose()
+
+    # -- snapshots
+
+    @property
+    def snapshot_due(self) -> bool:
+        return self.folded and self.durable and self.revision - self._snapshot_at >= self._settings.snapshot_every
+
+    async def save_snapshot(self) -> None:
+        """Shorten the next start. Failing is logged and costs nothing else."""
+        revision = self._snapshot_at = self.revision
+        snapshot = Snapshot.of(self.catalog, self._keys)
+        try:
+            await self.store.save_snapshot(revision, await trio.to_thread.run_sync(write_snapshot, snapshot))
+        except StoreUnavailable as fault:
+            log.warning("no snapshot of revision %d: %s", revision, fault.message)
+
+    # -- inside
+
+    def _signature(self) -> dict[str, str]:
+        return {
+            "write_id": secrets.token_hex(16),
+            "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds"),
+            "router_id": self.router_id,
+        }
+
+    def _fold(self, entry: Entry) -> None:
+        self.catalog.advance(entry)
+        self._keys.remember(entry)
+
+    def _outcome(self, found: Remembered, *warnings: str) -> Commit:
+        model = self.catalog.find(found.model_id)
+        assert model is not None, f"{found.model_id} was committed and is not in the catalog"
+        return Commit(
+            status=found.status,
+            model_id=model.sie_id,
+            created=found.created,
+            skipped=found.skipped,
+            revision=found.revision,
+            routable={profile: self.catalog.bundles_of(model, profile) for profile in found.created},
+            needed=Needed(
+                store=self.store_id,
+                revision=found.revision if found.status == 201 else model.revision,
+                model=model.sie_id,
+                profiles=(*found.created, *found.skipped),
+                bundles=self.catalog.bundles_of(model),
+            ),
+            warnings=warnings,
+        )
+
+    def _rehearsed(self, verdict: Verdict) -> Commit:
+        model = verdict.model
+        return Commit(
+            status=201 if verdict.created else 200,
+            model_id=model.sie_id,
+            created=verdict.created,
+            skipped=verdict.skipped,
+            revision=self.revision,
+            routable={profile: self.catalog.bundles_of(model, profile) for profile in verdict.created},
+            needed=Needed(
+                store=self.store_id,
+                revision=self.revision + 1 if verdict.changes else model.revision,
+                model=model.sie_id,
+                profiles=(*verdict.created, *verdict.skipped),
+                bundles=self.catalog.bundles_of(model),
+            ),
+            dry_run=True,
+        )

@@ -1,0 +1,151 @@
+"""The Config API over HTTP: `/v1/configs/*`. What happens to a change stands in sie/flow.py."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+import orjson
+from quart import Blueprint, Response, request
+
+from sie.catalog.canonical import Json
+from sie.catalog.document import write_document
+from sie.catalog.spec import parse_spec, route
+from sie.engine import Engine
+from sie.errors import (
+    BundleNotFound,
+    MissingField,
+    ModelNotFound,
+    ParseError,
+    ValidationError,
+)
+from sie.flow import answer_post
+from sie.http.auth import Access
+from sie.http.body import read_body
+
+REVISION = "X-SIE-Config-Revision"
+_YAML = "application/x-yaml"
+_LONGEST_KEY = 255
+
+
+def config_blueprint(engine: Engine, access: Access) -> Blueprint:
+    """The routes, over one engine. Reading needs either token, writing the admin token."""
+    routes = Blueprint("configs", __name__, url_prefix="/v1/configs")
+
+    @routes.before_request
+    async def check_access() -> None:
+        if request.method == "POST" and request.path.endswith("/models"):
+            access.require_write(request.headers)
+        else:
+            access.require_read(request.headers)
+
+    @routes.get("/models")
+    async def list_models() -> Response:
+        listed = [
+            {"model_id": one.sie_id, "profiles": list(one.profiles), "source": one.source}
+            for one in engine.head.catalog.models()
+        ]
+        return _json({"models": listed})
+
+    @routes.get("/models/<path:model_id>")
+    async def show_model(model_id: str) -> Response:
+        model = engine.head.catalog.find(model_id)
+        if model is None:
+            raise ModelNotFound(f"no model {model_id[:200]!r}", model_id=model_id[:200])
+        return _yaml(model.document)
+
+    @routes.post("/models")
+    async def add_model() -> Response:
+        dry_run = _flag("dry_run", request.args.get("dry_run", "false"))
+        commit, body = await answer_post(
+            lambda: read_body(request, engine.settings.config_body_bytes),
+            key=_idempotency_key(request.headers.get("Idempotency-Key")),
+            dry_run=dry_run,
+            writer=engine.writer,
+            fleet=engine.fleet,
+        )
+        response = _json(body, status=commit.status)
+        response.headers[REVISION] = str(commit.revision)
+        return response
+
+    @routes.post("/resolve")
+    async def resolve() -> Response:
+        asked = _object(await read_body(request, engine.settings.config_body_bytes))
+        model, bundle = asked.get("model"), asked.get("bundle")
+        if not isinstance(model, str) or not (bundle is None or isinstance(bundle, str)):
+            raise MissingField('send {"model": "org/model"}, and "bundle": "name" if one is wanted', field="model")
+        catalog = engine.head.catalog
+        found = route(catalog, parse_spec(model), bundle)
+        return _json(
+            {
+                "model": found.model.sie_id,
+                "resolved_bundle": found.bundle,
+                "compatible_bundles": list(found.compatible),
+                "profiles": sorted(found.model.profiles),
+            }
+        )
+
+    @routes.get("/bundles")
+    async def list_bundles() -> Response:
+        listed = [
+            {
+                "bundle_id": one.bundle_id,
+                "priority": one.priority,
+                "adapter_count": len(one.adapters),
+                "source": one.source,
+                "connected_workers": len(engine.fleet.in_bundle(one.bundle_id)),
+            }
+            for one in engine.head.catalog.bundles.values()
+        ]
+        return _json({"bundles": listed})
+
+    @routes.get("/bundles/<bundle_id>")
+    async def show_bundle(bundle_id: str) -> Response:
+        bundle = engine.head.catalog.bundles.get(bundle_id)
+        if bundle is None:
+            raise BundleNotFound(f"no bundle {bundle_id[:200]!r}", bundle_id=bundle_id[:200])
+        return _yaml(bundle.document)
+
+    @routes.after_request
+    async def say_revision(response: Response) -> Response:
+        response.headers.setdefault(REVISION, str(engine.head.revision))
+        return response
+
+    return routes
+
+
+def _json(body: Mapping[str, Any], *, status: int = 200) -> Response:
+    return Response(orjson.dumps(body), status=status, content_type="application/json")
+
+
+def _yaml(document: Mapping[str, Json]) -> Response:
+    return Response(write_document(document), content_type=_YAML)
+
+
+def _flag(name: str, given: str) -> bool:
+    """`?dry_run` alone is yes: whoever writes it does not mean to change anything."""
+    known = {"": True, "1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
+    if given.lower() not in known:
+        raise ValidationError(f"{name} must be true or false", [{"path": name, "message": "must be true or false"}])
+    return known[given.lower()]
+
+
+def _object(content: bytes) -> Mapping[str, Any]:
+    try:
+        value = orjson.loads(content)
+    except orjson.JSONDecodeError as fault:
+        raise ParseError(f"the body is not JSON: {fault}") from None
+    if not isinstance(value, dict):
+        raise ParseError("the body must be a JSON object")
+    return cast("Mapping[str, Any]", value)
+
+
+def _idempotency_key(given: str | None) -> str | None:
+    if given is None:
+        return None
+    if not 1 <= len(given) <= _LONGEST_KEY or not given.isprintable():
+        raise ValidationError(
+            f"Idempotency-Key must be 1 to {_LONGEST_KEY} printable characters",
+            [{"path": "Idempotency-Key", "message": f"must be 1 to {_LONGEST_KEY} printable characters"}],
+        )
+    return given
