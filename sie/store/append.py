@@ -47,14 +47,20 @@ async def append_surely(store: Store, entry: Entry, *, deadline: float) -> None:
 
 
 async def _attempt(store: Store, entry: Entry, *, alone: bool) -> None:
-    """One put. `alone`: no earlier one can be what occupies the number."""
+    """One put. `alone`: no earlier one of this process can be what occupies the number.
+
+    The occupant is read even then: a gateway on the way may have repeated the put, and told of its second.
+    """
     try:
         await store.append(entry)
         return
-    except RevisionTaken:
-        if alone:
+    except RevisionTaken as taken:
+        try:
+            tail = await store.entries_since(entry.revision - 1)
+        except StoreUnavailable:
+            if alone:
+                raise taken from None
             raise
-    tail = await store.entries_since(entry.revision - 1)
     if not tail:
         raise StoreUnavailable(f"entry {entry.revision} is there, and cannot be read")
     if tail[0].write_id != entry.write_id:

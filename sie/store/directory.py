@@ -85,6 +85,18 @@ def read_id(base: Path, survey: Survey) -> str | None:
     return match[1].decode()
 
 
+def check_id(base: Path, store_id: str) -> None:
+    """Raises StoreCorrupt if another store has come to lie here, StoreUnavailable if there is none to be seen."""
+    path = base / ID
+    with reaching(path):
+        found = path.read_bytes().strip()
+    if found != store_id.encode():
+        raise StoreCorrupt(
+            f"{path} is no longer the id of the store this process has read: put that store back, or restart",
+            name=str(path),
+        )
+
+
 def _make_id(base: Path) -> str:
     made = secrets.token_hex(16)
     files.put_if_absent(base / ID, made.encode() + b"\n")

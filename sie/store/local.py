@@ -78,14 +78,18 @@ class LocalStore:
         if entry.revision < 1:
             raise ValueError(f"revision {entry.revision} is no entry's")
         passage = threading.Lock()  # taken once: by the thread, to let the file appear, or by us, to forbid it
-        put = partial(
-            directory.append,
-            self.path,
-            entry.revision,
-            write_entry(entry),
-            patience_s=_LOCK_SHARE * self._timeout_s,
-            may_land=partial(passage.acquire, blocking=False),
-        )
+        content = write_entry(entry)
+
+        def put() -> None:
+            directory.check_id(self.path, self.id)
+            directory.append(
+                self.path,
+                entry.revision,
+                content,
+                patience_s=_LOCK_SHARE * self._timeout_s,
+                may_land=partial(passage.acquire, blocking=False),
+            )
+
         await trio.lowlevel.checkpoint_if_cancelled()
         with trio.move_on_after(self._timeout_s, shield=True):
             await trio.to_thread.run_sync(put, abandon_on_cancel=True, limiter=self._log_lane)
@@ -97,8 +101,12 @@ class LocalStore:
 
     async def entries_since(self, revision: int) -> Sequence[Entry]:
         found: list[Entry] = []
+
+        def read() -> list[Entry]:
+            directory.check_id(self.path, self.id)
+            return directory.read_entries(self.path, revision + len(found), most=_ENTRIES_AT_ONCE)
+
         while True:
-            read = partial(directory.read_entries, self.path, revision + len(found), most=_ENTRIES_AT_ONCE)
             more = await self._answer(read, self._log_lane)
             found += more
             if len(more) < _ENTRIES_AT_ONCE:

@@ -11,8 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
+from sie.catalog.entry import Entry
 from sie.errors import OutcomeUnknown, RevisionTaken, StoreCorrupt, StoreUnavailable
 from sie.store.append import append_surely
+from sie.store.memory import MemoryStore
 from sie.testing.store import Fault, FaultyStore, LandLate, Refuse, Rival, Silence, Slow
 from tests.store.samples import entry, memory
 
@@ -104,7 +106,19 @@ async def test_a_rival_found_after_silence_means_the_race_is_lost(autojump_clock
     assert await _outcome([Silence(landed=False), Rival()]) is RevisionTaken
 
 
-async def test_a_rival_met_at_the_first_try_needs_no_reading(autojump_clock: MockClock) -> None:
+async def test_a_put_that_a_gateway_repeated_is_still_ours() -> None:
+    class Repeating(MemoryStore):
+        async def append(self, entry: Entry) -> None:
+            await super().append(entry)
+            await super().append(entry)
+
+    store = Repeating()
+    mine = entry(store.origin + 1, "mine")
+    await append_surely(store, mine, deadline=math.inf)
+    assert await store.entries_since(store.origin) == [mine]
+
+
+async def test_a_rival_met_at_the_first_try_is_one_even_if_it_cannot_be_read(autojump_clock: MockClock) -> None:
     assert await _outcome([Rival()], [Refuse()] * 100) is RevisionTaken
 
 

@@ -12,13 +12,26 @@ from sie.errors import RevisionTaken, SieError
 from sie.store.contract import Store
 from sie.testing.store import FaultyStore
 from tests.store.samples import entry, local, memory
+from tests.store.shared import Shared
+
+_KINDS = ["memory", "local", "s3", "gcs", pytest.param("weed", marks=pytest.mark.slow)]
 
 
-@pytest.fixture(params=["memory", "local", "memory, no faults", "local, no faults"])
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
-    kind, _, faults = request.param.partition(", ")
-    inner: Store = memory() if kind == "memory" else await local(tmp_path / "store")
-    store = FaultyStore(inner) if faults else inner
+@pytest.fixture(params=[*_KINDS, "memory, no faults", "local, no faults"])
+def kind(request: pytest.FixtureRequest) -> tuple[str, Shared | None]:
+    name: str = request.param
+    return name, request.getfixturevalue(name) if name in ("s3", "gcs", "weed") else None
+
+
+@pytest.fixture
+async def store(kind: tuple[str, Shared | None], tmp_path: Path) -> AsyncIterator[Store]:
+    name, shared = kind
+    inner: Store
+    if shared is not None:
+        inner = await shared.open()
+    else:
+        inner = memory() if name.startswith("memory") else await local(tmp_path / "store")
+    store = FaultyStore(inner) if "no faults" in name else inner
     yield store
     await store.aclose()
 
