@@ -39,11 +39,12 @@ class Bus(Protocol):
     async def publish(self, notice: Notice) -> None:
         """Pass the notice on to everyone who follows a bundle it touches.
 
-        Raises BusUnavailable if it certainly reached nobody. Cancelled: it may have reached some.
+        Raises BusUnavailable if it has reached nobody, as far as that can be told. Cancelled: it may have reached some.
         """
 
     def nudge(self) -> None:
         """Have every follower in this process read the truth. For what was not published by this process."""
 
     def follow(self, bundle: str) -> AbstractContextManager[trio.MemoryReceiveChannel[Hint]]:
-        """Hear of the bundle's entries from now on, until the context ends. A slow listener misses some."""
+        """Hear of the bundle's entries until the context ends: from now on, or, where listening takes a moment, from
+        the first Nudge on. A slow listener misses some, and is nudged."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +17,11 @@ class Nack:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerStatus:
-    """The state of one worker at one moment. `revision`: everything of its bundle up to there is known to it."""
+    """The state of one worker at one moment. `revision`: everything of its bundle up to there is known to it.
+
+    `url`: where its HTTP answers, "" inside one process. `by_hash`: a worker of SIE v0.1.10, which knows nothing of
+    revisions and is judged by its `bundle_config_hash`.
+    """
 
     name: str
     bundle: str
@@ -27,7 +31,17 @@ class WorkerStatus:
     digest: str = ""
     bundle_config_hash: str = ""
     nacks: Sequence[Nack] = ()
+    nacks_left_out: int = 0  # more of them than its message could hold
     machine_profile: str = ""
     loaded_models: Sequence[str] = ()
     queue_depth: int = 0
-    memory_bytes: Mapping[str, int] = field(default_factory=dict)
+    url: str = ""
+    by_hash: bool = False
+    gpu_count: int = 0
+    memory_used_bytes: int = 0
+    memory_total_bytes: int = 0
+
+    @property
+    def key(self) -> str:
+        """What tells one worker from another: names may repeat, addresses do not."""
+        return self.url or self.name

@@ -48,6 +48,11 @@ def test_every_leaf_of_the_error_tree_has_a_row_of_its_own(kind: type[errors.Sie
         (errors.InferenceFailed("m"), 500, "inference_error"),
         (errors.DeadlineExceeded("m"), 504, "deadline_exceeded"),
         (errors.ShuttingDown("m"), 503, "shutting_down"),
+        (errors.RevisionGone("m", head=7), 410, "revision_gone"),
+        (errors.GpuNotConfigured("m", gpu="l5"), 400, "gpu_not_configured"),
+        (errors.NoWorkers("m", retry_after_s=5), 503, "no_workers"),
+        (errors.WorkerUnreachable("m", worker="w"), 502, "worker_unreachable"),
+        (errors.WorkerSilent("m", worker="w"), 504, "worker_silent"),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
 )
@@ -68,6 +73,7 @@ def test_what_a_retry_cannot_cure_is_never_503() -> None:
         errors.StoreCorrupt,  # an operator mends it; until then nothing was done
         errors.CatalogBehind,
         errors.ModelLoading,
+        errors.NoWorkers,
         errors.QueueFull,
         errors.ShuttingDown,
     }

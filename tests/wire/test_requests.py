@@ -126,6 +126,25 @@ def test_malformed_json_is_refused(content: bytes) -> None:
     refused(content, lambda value: read_encode(value, None, LIMITS))
 
 
+@pytest.mark.parametrize(
+    "flood",
+    [b"7", b'""', b"[]", b"{}", b"null", b'"\\""', b'"\\\\"', b'{"a":""}'],
+    ids=lambda flood: flood.decode(),
+)
+def test_a_flood_of_values_is_refused_before_it_is_parsed(flood: bytes) -> None:
+    content = b'{"items": [{"text": "a"}], "params": {"options": {"x": [%s]}}}'
+    assert read_encode(content % b",".join([flood] * 400), None, LIMITS).options
+    fault = refused(content % b",".join([flood] * 1_001), lambda value: read_encode(value, None, LIMITS))
+    assert "too many values" in fault.message
+
+
+@pytest.mark.parametrize("text", [",", "[", "{", '"', '\\",', "\\\\[", '",[{'], ids=repr)
+def test_what_a_text_holds_is_no_value(text: str) -> None:
+    limits = Limits(items=5, text_bytes=100_000, values=100)
+    whole = text * 1_000
+    assert read_encode(orjson.dumps({"items": [{"text": whole}] * 3}), None, limits).items[2].text == whole
+
+
 def test_binary_values_have_no_place_in_options() -> None:
     deep: Any = b"x"
     for _ in range(400):

@@ -1,0 +1,163 @@
+"""Catching up over the bus: asking a router, and, in a router, answering. Page by page, each asked for."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import secrets
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TypeAlias
+
+import trio
+
+from sie.bus.bridge import Bridge
+from sie.bus.events import Message, Subject
+from sie.bus.ignored import Ignored
+from sie.errors import BusUnavailable, SieError
+from sie.settings import Settings
+from sie.wire.sealed import NotOurs
+from sie.wire.sync import (
+    ANY_SUBJECT,
+    Pages,
+    SyncReply,
+    SyncRequest,
+    read_request,
+    sync_subject,
+    write_reply,
+    write_request,
+)
+from sie.worker.follow import CaughtUp
+
+log = logging.getLogger(__name__)
+
+# Routers share the requests. Each works on this many at once; beyond those that wait, askers have to ask again.
+ROUTERS = Subject(ANY_SUBJECT, group="sie-routers")
+_ANSWERING = 4
+_WAITING = 64
+
+_INBOXES = "_INBOX."
+_NEXT = b"next"
+_NOBODY = b""  # as NATS itself answers where nobody listens
+
+AnswerSync: TypeAlias = Callable[[SyncRequest], Awaitable[CaughtUp]]
+
+
+@dataclass(eq=False)
+class _Turn:
+    """A question on its way, and the answer once it came."""
+
+    came: trio.Event = field(default_factory=trio.Event)
+    answer: Message | None = None
+
+
+class CatchUp:
+    """Both ends of catching up. `take` is given every message that comes to `inbox`, `take_request` to ROUTERS."""
+
+    def __init__(self, bridge: Bridge, settings: Settings, *, key: bytes | None, ignored: Ignored) -> None:
+        self._bridge = bridge
+        self._settings = settings
+        self._key = key
+        self._ignored = ignored
+        self._address = f"{_INBOXES}{secrets.token_hex(12)}"  # nobody else's, and not to be guessed
+        self._numbers = itertools.count()
+        self._turns: dict[str, _Turn] = {}
+        self._requests, self._waiting = trio.open_memory_channel[Message](_WAITING)
+
+    @property
+    def inbox(self) -> Subject:
+        return Subject(f"{self._address}.*")
+
+    def take(self, message: Message) -> bool:
+        """Whether the message was for here."""
+        if not message.subject.startswith(self._address):
+            return False
+        turn = self._turns.get(message.subject)
+        if turn is not None:
+            turn.answer = message
+            turn.came.set()
+        elif message.reply.startswith(_INBOXES):
+            self._bridge.tell(Message(message.reply, _NOBODY))  # who asked has given up; spare them the wait
+        return True
+
+    def take_request(self, message: Message) -> None:
+        try:
+            self._requests.send_nowait(message)
+        except trio.WouldBlock:
+            log.warning("too many ask to catch up at once; some have to ask again")
+
+    async def ask(self, request: SyncRequest) -> CaughtUp:
+        """Raises BusUnavailable: not connected, no router, none that could answer, or silence for SIE_NATS_SYNC_S."""
+        nonce = secrets.token_hex(12)
+        pages = Pages(nonce, self._key, self._settings.nats_sync_bytes)
+        try:
+            page = await self._talk(sync_subject(request.bundle), write_request(request, nonce=nonce, key=self._key))
+            pages.add(page.content)
+            while not pages.complete:
+                page = await self._talk(page.reply, _NEXT)
+                pages.add(page.content)
+            reply = await trio.to_thread.run_sync(pages.reply)
+        except NotOurs as fault:
+            self._ignored.note(fault)
+            raise BusUnavailable(f"the answer to a request to catch up was none: {fault}") from None
+        if reply.refused:
+            raise BusUnavailable(f"the router that was asked to catch up by cannot answer: {reply.refused}")
+        return CaughtUp(store=reply.store, revision=reply.revision, models=tuple(reply.models))
+
+    async def answer_all(self, answer: AnswerSync) -> None:
+        """Answer requests until cancelled. A SieError that `answer` raises is told to the asker."""
+        async with trio.open_nursery() as answering:
+            for _ in range(_ANSWERING):
+                answering.start_soon(self._answer_some, answer)
+
+    async def _answer_some(self, answer: AnswerSync) -> None:
+        while True:
+            message = await self._waiting.receive()
+            try:
+                await self._answer_one(message, answer)
+            except NotOurs as fault:
+                self._ignored.note(fault)
+            except BusUnavailable as fault:
+                log.debug("somebody stopped catching up: %s", fault)
+
+    async def _answer_one(self, message: Message, answer: AnswerSync) -> None:
+        limit = self._settings.nats_message_bytes
+        request, nonce = read_request(message.content, subject=message.subject, key=self._key, limit=limit)
+        if not message.reply.startswith(_INBOXES):
+            raise NotOurs("malformed", "an answer goes to an inbox, and to nowhere else")
+        reply = await _reply(request, answer)
+        write = partial(write_reply, reply, nonce=nonce, key=self._key, limit=min(self._bridge.limit, limit))
+        *pages, last = await trio.to_thread.run_sync(write)
+        asker = message.reply
+        for page in pages:  # the next one only when it is asked for: an answer may be larger than what NATS holds
+            asker = (await self._talk(asker, page)).reply
+        await self._bridge.publish([Message(asker, last)])
+
+    async def _talk(self, subject: str, content: bytes) -> Message:
+        """Say something and hear the answer. Raises BusUnavailable, after SIE_NATS_SYNC_S at the latest."""
+        here = f"{self._address}.{next(self._numbers)}"
+        turn = self._turns[here] = _Turn()
+        try:
+            with trio.move_on_after(self._settings.nats_sync_s):
+                await self._bridge.publish([Message(subject, content, reply=here)])
+                await turn.came.wait()
+        finally:
+            del self._turns[here]
+        if turn.answer is None:
+            raise BusUnavailable(f"no answer within {self._settings.nats_sync_s:g} s")
+        if turn.answer.content == _NOBODY:
+            raise BusUnavailable("nobody is there to answer")
+        return turn.answer
+
+
+async def _reply(request: SyncRequest, answer: AnswerSync) -> SyncReply:
+    try:
+        known = await answer(request)
+    except SieError as fault:
+        return SyncReply(store="", revision=0, models=(), refused=fault.message)
+    except Exception:
+        # One request in a form nobody foresaw must not end the answers to all others.
+        log.exception("a request to catch up on %s failed in a way nobody foresaw", request.bundle)
+        return SyncReply(store="", revision=0, models=(), refused="an internal error, told in its log")
+    return SyncReply(store=known.store, revision=known.revision, models=known.models)
