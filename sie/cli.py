@@ -22,20 +22,23 @@ def main() -> None:
 
 
 def _settings_flags(command: Any) -> Any:
-    """One flag for every setting but the tokens, whose values other users of the machine could read in a list of
-    processes: `--config-store-dir` for SIE_CONFIG_STORE_DIR, and so on, with the setting's reason as its help."""
+    """One flag for every setting that is not secret: `--config-store-dir` for SIE_CONFIG_STORE_DIR, and so on, with
+    the setting's reason as its help."""
     from sie.settings import Settings
 
     for one in reversed(dataclasses.fields(Settings)):
         variable: str = one.metadata["variable"]
-        if variable.startswith("SIE_") and not variable.endswith("_TOKEN"):
-            command = _flag(variable, one.name, one.default, one.metadata["why"])(command)
+        if variable.startswith("SIE_") and not one.metadata["secret"]:
+            command = _flag(variable, one.name, one.default, one.metadata["why"], one.metadata["flag"])(command)
     return command
 
 
-def _flag(variable: str, name: str, default: Any, why: str) -> Any:
-    flag = "--" + variable.removeprefix("SIE_").lower().replace("_", "-")
-    shown = {None: "unset", (): "none", "": "none", True: "yes", False: "no"}.get(default, default)
+_NOTHING = {None: "unset", (): "none", "": "none"}
+
+
+def _flag(variable: str, name: str, default: Any, why: str, called: str | None) -> Any:
+    flag = called or "--" + variable.removeprefix("SIE_").lower().replace("_", "-")
+    shown = ("no", "yes")[default] if isinstance(default, bool) else _NOTHING.get(default, default)
     text = f"{why}. [{variable}; {shown}]"
     if isinstance(default, bool):
         return click.option(f"{flag}/--no-{flag[2:]}", name, default=None, help=text)
@@ -55,9 +58,27 @@ def serve(**flags: Any) -> None:
 
     with _told_plainly():
         settings = Settings.from_environment(flags=flags)
-        from sie.service import run_service
+        from sie.program import engine_summary, run_program
+        from sie.service import serve as serve_engine
 
-        run_service(settings)
+        run_program(serve_engine, settings, engine_summary)
+
+
+@main.command()
+@_settings_flags
+def router(**flags: Any) -> None:
+    """Run a router: the Config API, and inference passed on to workers (`--worker http://host:port`, repeatable).
+
+    Tokens come from the environment only, as SIE_NATS_URL does, which may hold a password.
+    """
+    from sie.settings import Settings
+
+    with _told_plainly():
+        settings = Settings.from_environment(flags=flags)
+        from sie.program import plain_summary, run_program
+        from sie.service import serve_router
+
+        run_program(serve_router, settings, plain_summary("router"))
 
 
 @main.group()

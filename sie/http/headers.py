@@ -10,6 +10,7 @@ from werkzeug.datastructures import Headers
 from sie.errors import InvalidInput
 
 _WAIT = re.compile(r'wait\s*=\s*"?(\d{1,9})"?', re.IGNORECASE)
+_NUMBER = re.compile(r"[0-9]{1,18}")
 
 
 def joined(headers: Headers, name: str) -> str | None:
@@ -40,6 +41,17 @@ def timeout_s(headers: Headers) -> float | None:
         message = "Header X-SIE-Timeout-Ms must be a positive number of milliseconds"
         raise InvalidInput(message, path="X-SIE-Timeout-Ms")
     return milliseconds / 1000
+
+
+def model_revision(headers: Headers) -> int:
+    """`X-SIE-Model-Revision`: the newest revision of the model that a router knows; 0 if it does not say.
+
+    Raises InvalidInput.
+    """
+    said = headers.get("X-SIE-Model-Revision", "0").strip()
+    if not _NUMBER.fullmatch(said):
+        raise InvalidInput("Header X-SIE-Model-Revision must be a whole number from 0", path="X-SIE-Model-Revision")
+    return int(said)
 
 
 def check_machine_profile(headers: Headers, identity: str) -> None:

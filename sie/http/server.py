@@ -19,6 +19,8 @@ from sie.settings import Settings
 
 log = logging.getLogger("sie.http")
 
+MOST_PORT = 65_535
+
 
 async def serve_app(  # noqa: ASYNC128 — said in the innermost nursery
     app: ASGIFramework,
@@ -115,6 +117,8 @@ class _Connections:
 
 
 async def _listen(host: str, port: int) -> list[trio.SocketListener]:
+    if port > MOST_PORT:  # the resolver would take another in its place
+        raise ConfigurationError(f"cannot listen on {host}:{port} (SIE_HOST, SIE_PORT): ports end at {MOST_PORT}")
     try:
         return await trio.open_tcp_listeners(port, host=host)
     except (OSError, OverflowError, UnicodeError) as fault:

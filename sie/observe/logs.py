@@ -7,6 +7,10 @@ import json
 import logging
 import sys
 
+from sie.errors import ConfigurationError
+
+LEVELS = ("debug", "info", "warning", "error")
+
 
 class _Json(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
@@ -27,7 +31,12 @@ class _Plain(logging.Formatter):
 
 
 def configure_logs(*, level: str, as_json: bool) -> None:
-    """Send this package's logs to stderr, and others' warnings. For programs: a library leaves logs alone."""
+    """Send this package's logs to stderr, and others' warnings. For programs: a library leaves logs alone.
+
+    Raises ConfigurationError for a level that is none.
+    """
+    if level.lower() not in LEVELS:
+        raise ConfigurationError(f"SIE_LOG_LEVEL={level!r}: say {', '.join(LEVELS[:-1])} or {LEVELS[-1]}")
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Json() if as_json else _Plain())
     root = logging.getLogger()

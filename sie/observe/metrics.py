@@ -10,28 +10,40 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 if TYPE_CHECKING:
-    from sie.engine import Engine
+    from sie.router.plane import ConfigPlane
+    from sie.worker.compute import Compute
 
 
-def exposition(engine: Engine) -> bytes:
-    """Prometheus text. Names are SIE v0.1.10's where it has them."""
+def exposition(plane: ConfigPlane) -> bytes:
+    """Prometheus text of a router or engine. Names are SIE v0.1.10's where it has them."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_EngineNumbers(engine))
+    registry.register(_PlaneNumbers(plane))
+    if plane.compute is not None:
+        registry.register(ComputeNumbers(plane.compute))
     return generate_latest(registry)
 
 
-class _EngineNumbers(Collector):
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+class _PlaneNumbers(Collector):
+    def __init__(self, plane: ConfigPlane) -> None:
+        self._plane = plane
 
     def collect(self) -> Iterator[Metric]:
-        engine = self._engine
-        load = engine.compute.statistics()
-        yield GaugeMetricFamily("sie_config_revision", "Newest entry in this catalog", value=engine.head.revision)
+        plane = self._plane
+        yield GaugeMetricFamily("sie_config_revision", "Newest entry in this catalog", value=plane.head.revision)
         applied = GaugeMetricFamily("sie_config_applied_revision", "Complete up to here", labels=["worker", "bundle"])
-        for worker in engine.fleet.workers:
-            applied.add_metric([worker.name, worker.bundle], worker.revision)
+        for worker in plane.fleet.workers:
+            applied.add_metric([worker.key, worker.bundle], worker.revision)
         yield applied
+
+
+class ComputeNumbers(Collector):
+    """What a device does, for the process that has one."""
+
+    def __init__(self, compute: Compute) -> None:
+        self._compute = compute
+
+    def collect(self) -> Iterator[Metric]:
+        load = self._compute.statistics()
         loaded = GaugeMetricFamily("sie_model_loaded", "1 while resident", labels=["model", "device"])
         memory = GaugeMetricFamily("sie_model_memory_bytes", "Weights on the device", labels=["model", "device"])
         for one in load.models:

@@ -41,8 +41,8 @@ class Acks:
 
     @property
     def pending(self) -> bool:
-        """The documented `worker_ack_pending`: some eligible bundle has no worker that confirmed."""
-        return len(self.acked_bundles) < len(self.bundles)
+        """The documented `worker_ack_pending`: some eligible bundle has no worker that confirmed, or no bundle is."""
+        return not self.bundles or len(self.acked_bundles) < len(self.bundles)
 
     @property
     def complete(self) -> bool:
@@ -64,12 +64,12 @@ class Fleet:
 
     def heard(self, status: WorkerStatus) -> None:
         """A worker said how it stands."""
-        self._workers[status.name] = status
+        self._workers[status.key] = status
         self._wake()
 
-    def left(self, name: str) -> None:
-        """A worker is gone. Unknown names are fine."""
-        if self._workers.pop(name, None) is not None:
+    def left(self, key: str) -> None:
+        """A worker is gone; `key` as its statuses have it. Unknown ones are fine."""
+        if self._workers.pop(key, None) is not None:
             self._wake()
 
     def _wake(self) -> None:

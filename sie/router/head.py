@@ -5,7 +5,9 @@ from __future__ import annotations
 import datetime
 import logging
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 
 import trio
 
@@ -17,21 +19,23 @@ from sie.catalog.entry import Entry
 from sie.catalog.judge import Verdict, draft
 from sie.catalog.keys import Keys, Remembered, UnchangedKeys
 from sie.catalog.snapshot import Snapshot, read_snapshot, write_snapshot
-from sie.errors import IdempotencyMismatch, StoreUnavailable
+from sie.errors import ConfigurationError, IdempotencyMismatch, StoreUnavailable
 from sie.flow import Commit, Order
 from sie.router.fleet import Needed
+from sie.router.watch import Watch
 from sie.settings import Settings
 from sie.store.append import append_surely
 from sie.store.contract import Store
+from sie.turns import in_turns
 from sie.worker.follow import CaughtUp
 
 log = logging.getLogger(__name__)
 
 
 class Head:
-    """Holds the catalog and the idempotency keys as of `revision`; both change in place, between awaits.
+    """Holds the catalog and the idempotency keys as of `revision`; both change between awaits only.
 
-    Whoever reads `catalog` sees the fold of some prefix of the log, at any moment.
+    Whoever reads `catalog` sees the fold of some prefix of the log, at any moment. Reading a snapshot replaces it.
     """
 
     def __init__(
@@ -41,6 +45,7 @@ class Head:
         *,
         open_store: Callable[[], Awaitable[Store]],
         nudge: Callable[[], None],
+        watch: Watch,
         limits: ChangeLimits,
         settings: Settings,
         router_id: str,
@@ -59,6 +64,10 @@ class Head:
         self._keys = Keys(settings.keys_kept)
         self._unchanged = UnchangedKeys(settings.unchanged_keys_s)
         self._snapshot_at = 0
+        self._watch = watch
+        self._moved = trio.Event()
+        self._saving = False
+        self.newest: dict[str, Notice] = {}  # the newest entry that touched a bundle, of those seen one by one
 
     @property
     def revision(self) -> int:
@@ -86,36 +95,46 @@ class Head:
     async def reach(self) -> None:
         """Open the store if it was away at start. Raises StoreUnavailable, and StoreCorrupt for one not to be used."""
         if self._store is None:
-            try:
-                self._store = await self._open_store()
-            except StoreUnavailable as fault:
-                self.trouble = fault.message
-                raise
+            with self._noting_trouble():
+                try:
+                    self._store = await self._open_store()
+                except ConfigurationError as fault:  # found out late: what this process serves by now goes on
+                    raise StoreUnavailable(str(fault)) from fault
             assert self._store.origin == self.revision, "a store that can be away numbers its entries from 1"
             self._nudge()
-        self.trouble = None
 
     async def read_on(self) -> None:
         """Fold what the store has and we have not: everything the first time, the tail after that.
 
-        Raises StoreUnavailable; then the head stands where it stood or further on, and stays usable.
+        Raises StoreUnavailable. Then, or cancelled, the head stands where it stood or further on, and stays usable.
         """
+        await self.reach()
+        before = self.revision
         try:
-            await self.reach()
-            if not self.folded and (content := await self.store.load_snapshot()) is not None:
-                snapshot = await trio.to_thread.run_sync(read_snapshot, content)
-                snapshot.restore(self.catalog, self._keys)
-                self._snapshot_at = self.revision
-            fresh = await self.store.entries_since(self.revision)
-            for entry in fresh:
-                self._fold(entry)
-        except StoreUnavailable as fault:
-            self.trouble = fault.message
-            raise
-        if fresh or not self.folded:
-            self._nudge()
-        self.folded = True
-        self.trouble = None
+            with self._noting_trouble():
+                if not self.folded and (content := await self.store.load_snapshot()) is not None:
+                    self.catalog, self._keys = await trio.to_thread.run_sync(self._restored, content)
+                    self._snapshot_at = self.revision
+                    self._watch.begin(self.store_id, self.revision)
+                    self._wake()
+                await in_turns(await self.store.entries_since(self.revision), self.advance)
+        finally:
+            if self.revision > before:
+                self._nudge()
+        self._watch.begin(self.store_id, self.revision)
+        if not self.folded:
+            self.folded = True
+            for model_id in sorted(self.catalog.differing_files):
+                log.warning("the file of %s says otherwise than the config store, which wins", model_id)
+
+    async def wait_revision(self, revision: int) -> None:
+        """Return once the catalog is the fold of so many entries."""
+        while self.revision < revision:
+            await self._moved.wait()
+
+    def _wake(self) -> None:
+        self._moved.set()
+        self._moved = trio.Event()
 
     async def catch_up(self, bundle: str, store: str, since: int) -> CaughtUp:
         """What a follower of the bundle lacks who knows `store` up to `since`; everything, if that is another store."""
@@ -141,7 +160,7 @@ class Head:
                 "this Idempotency-Key was used with another body; use a new key for a new change",
                 idempotency_key=order.key,
             )
-        return self._outcome(known)
+        return replace(self._outcome(known), dry_run=order.dry_run)
 
     def unchanged(self, order: Order, verdict: Verdict) -> Commit:
         """An order that adds nothing, or may not: its outcome, remembered for a while under its key."""
@@ -187,17 +206,17 @@ class Head:
 
     async def append(self, entry: Entry, *, deadline: float) -> None:
         """Make it durable. Raises RevisionTaken, StoreUnavailable (nothing happened) or OutcomeUnknown."""
-        try:
+        with self._noting_trouble():
             await append_surely(self.store, entry, deadline=deadline)
-        except StoreUnavailable as fault:
-            self.trouble = fault.message
-            raise
-        self.trouble = None
 
     def advance(self, entry: Entry) -> Notice:
         """Apply an entry that is durable now, and say what is to be told of it."""
         notice = Notice(store=self.store_id, entry=entry, previous=self.catalog.previous(entry))
-        self._fold(entry)
+        self.catalog.advance(entry)
+        self._keys.remember(entry)
+        self.newest.update(dict.fromkeys(notice.previous, notice))
+        self._watch.tell(entry, self.store_id)
+        self._wake()
         return notice
 
     def committed(self, entry: Entry, *warnings: str) -> Commit:
@@ -213,18 +232,38 @@ class Head:
 
     @property
     def snapshot_due(self) -> bool:
-        return self.folded and self.durable and self.revision - self._snapshot_at >= self._settings.snapshot_every
+        fresh = self.revision - self._snapshot_at
+        return self.folded and self.durable and not self._saving and fresh >= self._settings.snapshot_every
 
     async def save_snapshot(self) -> None:
-        """Shorten the next start. Failing is logged and costs nothing else."""
-        revision = self._snapshot_at = self.revision
+        """Shorten the next start; the catalog may go on meanwhile. Failing is logged and costs nothing else."""
         snapshot = Snapshot.of(self.catalog, self._keys)
+        self._snapshot_at, self._saving = snapshot.revision, True
         try:
-            await self.store.save_snapshot(revision, await trio.to_thread.run_sync(write_snapshot, snapshot))
+            content = await trio.to_thread.run_sync(write_snapshot, snapshot)
+            await self.store.save_snapshot(snapshot.revision, content)
         except StoreUnavailable as fault:
-            log.warning("no snapshot of revision %d: %s", revision, fault.message)
+            log.warning("no snapshot of revision %d: %s", snapshot.revision, fault.message)
+        finally:
+            self._saving = False
 
     # -- inside
+
+    @contextmanager
+    def _noting_trouble(self) -> Iterator[None]:
+        """Keep what `/readyz` says of the store true: what it refuses in the block, or nothing once that went well."""
+        try:
+            yield
+        except StoreUnavailable as fault:
+            self.trouble = fault.message
+            raise
+        self.trouble = None
+
+    def _restored(self, content: bytes) -> tuple[Catalog, Keys]:
+        """A snapshot made into a catalog beside the one that is served: half of one is the fold of nothing. Blocks."""
+        catalog, keys = self.catalog.files_only(), Keys(self._settings.keys_kept)
+        read_snapshot(content).restore(catalog, keys)
+        return catalog, keys
 
     def _signature(self) -> dict[str, str]:
         return {
@@ -232,10 +271,6 @@ class Head:
             "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds"),
             "router_id": self.router_id,
         }
-
-    def _fold(self, entry: Entry) -> None:
-        self.catalog.advance(entry)
-        self._keys.remember(entry)
 
     def _outcome(self, found: Remembered, *warnings: str) -> Commit:
         model = self.catalog.find(found.model_id)

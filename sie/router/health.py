@@ -8,12 +8,13 @@ from typing import Any
 import orjson
 from quart import Blueprint, Response, request
 
-from sie.engine import Engine
 from sie.http.auth import Access
 from sie.observe.metrics import exposition
+from sie.router.plane import ConfigPlane
+from sie.wire.status import WorkerStatus
 
 
-def health_blueprint(engine: Engine, access: Access) -> Blueprint:
+def health_blueprint(plane: ConfigPlane, access: Access) -> Blueprint:
     """`/`, `/healthz`, `/readyz`, `/health`, `/metrics`. The last two ask for a token where a setting says so."""
     routes = Blueprint("health", __name__)
 
@@ -21,9 +22,9 @@ def health_blueprint(engine: Engine, access: Access) -> Blueprint:
     async def front() -> Response:
         models = "".join(
             f"<li><code>{html.escape(one.sie_id)}</code> {html.escape(', '.join(one.profiles))}</li>"
-            for one in engine.head.catalog.models()
+            for one in plane.head.catalog.models()
         )
-        return Response(_PAGE.format(models=models, revision=engine.head.revision), content_type="text/html")
+        return Response(_PAGE.format(models=models, revision=plane.head.revision), content_type="text/html")
 
     @routes.get("/healthz")
     async def alive() -> Response:
@@ -31,71 +32,78 @@ def health_blueprint(engine: Engine, access: Access) -> Blueprint:
 
     @routes.get("/readyz")
     async def ready() -> Response:
-        if engine.trouble is not None:
-            return Response(f"not ready: {engine.trouble}", status=503, content_type="text/plain")
+        if plane.trouble is not None:
+            return Response(f"not ready: {plane.trouble}", status=503, content_type="text/plain")
         return Response("ok", content_type="text/plain")
 
     @routes.get("/health")
     async def health() -> Response:
-        if engine.settings.close_health:
+        if plane.settings.close_health:
             access.require_read(request.headers)
-        return Response(orjson.dumps(cluster_status(engine)), content_type="application/json")
+        return Response(orjson.dumps(await cluster_status(plane)), content_type="application/json")
 
     @routes.get("/metrics")
     async def metrics() -> Response:
-        if engine.settings.close_health:
+        if plane.settings.close_health:
             access.require_read(request.headers)
-        return Response(exposition(engine), content_type="text/plain; version=0.0.4")
+        return Response(exposition(plane), content_type="text/plain; version=0.0.4")
 
     return routes
 
 
-def cluster_status(engine: Engine) -> dict[str, Any]:
+async def cluster_status(plane: ConfigPlane) -> dict[str, Any]:
     """The body of `/health`, as SIE v0.1.10's router gives it; clients read `type` to tell a router from a worker."""
-    workers = engine.fleet.workers
+    workers = plane.workers()
     healthy = [one for one in workers if one.ready]
-    models = [one for one in engine.models() if one.loaded]
-    machine = engine.settings.machine_profile
-    load = engine.compute.statistics()
+    serving: dict[str, list[WorkerStatus]] = {}
+    for worker in healthy:
+        for model in worker.loaded_models:
+            serving.setdefault(model, []).append(worker)
+    machine = plane.settings.machine_profile
+    configured = plane.settings.configured_machines or ((machine,) if machine else ())
     return {
         "status": "healthy" if healthy else "degraded",
         "type": "router",
         "cluster": {
             "worker_count": len(healthy),
-            "gpu_count": 0 if load.device == "cpu" else 1,
-            "models_loaded": len(models),
+            "gpu_count": sum(one.gpu_count for one in healthy),
+            "models_loaded": len(serving),
             "total_qps": 0.0,
         },
-        "configured_gpu_types": [machine] if machine else [],
-        "live_gpu_types": [machine] if machine and healthy else [],
-        "workers": [
-            {
-                "name": one.name,
-                "url": "",
-                "gpu": one.machine_profile,
-                "gpu_count": 0 if load.device == "cpu" else 1,
-                "loaded_models": [model.name for model in models if one.bundle in model.bundles],
-                "queue_depth": load.queue_depth,
-                "memory_used_bytes": load.memory_used_bytes,
-                "memory_total_bytes": load.memory_budget_bytes or 0,
-                "healthy": one.ready,
-                "bundle": one.bundle,
-                "bundle_config_hash": engine.config_hash(one.bundle),
-                "config_revision": one.revision,
-                "config_digest": one.digest,
-            }
-            for one in workers
-        ],
+        "configured_gpu_types": list(configured),
+        "live_gpu_types": sorted({one.machine_profile for one in healthy if one.machine_profile}),
+        "workers": [await _worker(plane, one) for one in workers],
         "models": [
             {
-                "name": one.name,
+                "name": name,
                 "state": "loaded",
-                "worker_count": len([worker for worker in healthy if worker.bundle in one.bundles]),
-                "gpu_types": [machine] if machine else [],
-                "total_queue_depth": load.queue_depth,
+                "worker_count": len(having),
+                "gpu_types": sorted({one.machine_profile for one in having if one.machine_profile}),
+                "total_queue_depth": sum(one.queue_depth for one in having),
             }
-            for one in models
+            for name, having in sorted(serving.items())
         ],
+    }
+
+
+async def _worker(plane: ConfigPlane, one: WorkerStatus) -> dict[str, Any]:
+    config_hash = one.bundle_config_hash
+    if not one.url and one.bundle in plane.head.catalog.bundles:
+        config_hash = await plane.config_hash(one.bundle)
+    return {
+        "name": one.name,
+        "url": one.url,
+        "gpu": one.machine_profile,
+        "gpu_count": one.gpu_count,
+        "loaded_models": list(one.loaded_models),
+        "queue_depth": one.queue_depth,
+        "memory_used_bytes": one.memory_used_bytes,
+        "memory_total_bytes": one.memory_total_bytes,
+        "healthy": one.ready,
+        "bundle": one.bundle,
+        "bundle_config_hash": config_hash,
+        "config_revision": one.revision,
+        "config_digest": one.digest,
     }
 
 

@@ -23,7 +23,8 @@ log = logging.getLogger(__name__)
 class _Ticket:
     """One order on its way: settled exactly once, by the writer."""
 
-    order: Order
+    order: Order | None  # None: only read what the store has
+    deadline: float  # Trio's clock
     settled: trio.Event = field(default_factory=trio.Event)
     withdrawn: bool = False
     commit: Commit | None = None
@@ -62,7 +63,20 @@ class Writer:
 
         Cancelled before the writer took it: withdrawn, nothing happens. After that it runs to its end without us.
         """
-        ticket = _Ticket(order)
+        commit = (await self._have_settled(order)).commit
+        assert commit is not None
+        return commit
+
+    async def refresh(self) -> None:
+        """Fold what other writers added to the store. Raises StoreUnavailable, ShuttingDown. Several at once are one.
+
+        Cancelled: whatever was read stays.
+        """
+        await self._have_settled(None)
+
+    async def _have_settled(self, order: Order | None) -> _Ticket:
+        await trio.lowlevel.checkpoint_if_cancelled()
+        ticket = _Ticket(order, trio.current_time() + self.settings.commit_timeout_s)
         try:
             self._desk.send_nowait(ticket)
         except trio.WouldBlock:
@@ -77,8 +91,7 @@ class Writer:
             ticket.withdrawn = True
         if ticket.error is not None:
             raise ticket.error
-        assert ticket.commit is not None
-        return ticket.commit
+        return ticket
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve orders until cancelled. Says started once the store is read, where settings ask for that first.
@@ -89,13 +102,16 @@ class Writer:
         with self._desk, self._inbox:
             try:
                 await self._start()
-                task_status.started()
-                while True:
-                    ticket = await self._next()
-                    if ticket is None:
-                        await self._try_again()
-                    elif not ticket.withdrawn:
-                        await self._carry_out(ticket)
+                async with trio.open_nursery() as snapshots:  # they take seconds once a catalog is large
+                    task_status.started()
+                    while True:
+                        ticket = await self._next()
+                        if ticket is None:
+                            await self._try_again()
+                        elif not ticket.withdrawn:
+                            await self._carry_out(ticket)
+                            if self.head.snapshot_due:
+                                snapshots.start_soon(self.head.save_snapshot)
             finally:
                 self._turn_away()
 
@@ -122,8 +138,8 @@ class Writer:
 
     async def _try_again(self) -> None:
         try:
-            if self.settings.restore or self.head.folded:
-                await self._read_whole()
+            if self.settings.restore or self.head.store_id:
+                await self._read_whole()  # also if not asked for at start: a change was posted and could not be judged
             else:
                 await self.head.reach()
         except StoreUnavailable as fault:
@@ -138,11 +154,15 @@ class Writer:
             self._imported = True
 
     async def _carry_out(self, ticket: _Ticket) -> None:
-        deadline = trio.current_time() + self.settings.commit_timeout_s
         try:
-            if not self._imported:
+            if trio.current_time() > ticket.deadline:
+                raise StoreUnavailable("too many changes were waiting; this one was not taken", retry_after_s=1)
+            if ticket.order is None or not self._imported:
                 await self._read_whole()
-            ticket.settle(await fulfil(ticket.order, head=self.head, bus=self.bus, deadline=deadline))
+            if ticket.order is None:
+                ticket.settle()
+            else:
+                ticket.settle(await fulfil(ticket.order, head=self.head, bus=self.bus, deadline=ticket.deadline))
         except SieError as error:
             ticket.settle(error=error)
         except Exception as error:
@@ -152,8 +172,6 @@ class Writer:
         finally:
             if not ticket.settled.is_set():  # the writer itself is being stopped
                 ticket.settle(error=OutcomeUnknown("the writer was stopped while the change was on its way"))
-        if self.head.snapshot_due:
-            await self.head.save_snapshot()
 
     def _turn_away(self) -> None:
         gone = ShuttingDown("this process is shutting down; the change was not taken", retry_after_s=1)

@@ -38,6 +38,7 @@ class ScriptedEdge:
     fails: Mapping[str, Exception] = field(default_factory=dict)
     takes_s: float = 0.0
     waits: list[float] = field(default_factory=list)
+    revision: int = 0
 
     def require(self, name: str) -> None:
         self.model(name)

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import functools
+import gc
 import importlib
 import logging
 import os
 import queue
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Protocol, TypeVar, cast
 
 import outcome
 import trio
 
-from sie.errors import ModelLoadFailed, ShuttingDown
+from sie.errors import ConfigurationError, ModelLoadFailed, ShuttingDown
 from sie.settings import Settings
 from sie.worker.adapters.contract import Adapter, LoadOrder, Result, Row, RunOptions, Text, Tokens
 from sie.worker.identity import LoadIdentity
@@ -28,6 +31,7 @@ T = TypeVar("T")
 
 # Downloads wait for the network, not for a core; more at once only share the line.
 DOWNLOADS = 4
+PRECISIONS = ("float32", "float16", "bfloat16")
 
 
 class DeviceOutOfMemory(Exception):
@@ -133,6 +137,9 @@ class ThreadedDevice:
     """The real one: PyTorch, imported in the loader's thread when the first model is wanted and not before."""
 
     def __init__(self, settings: Settings) -> None:
+        """Raises ConfigurationError for a default precision that no model can be loaded in."""
+        if (precision := settings.default_precision) not in (None, *PRECISIONS):
+            raise ConfigurationError(f"SIE_DEFAULT_COMPUTE_PRECISION={precision!r}: say {', '.join(PRECISIONS)}")
         self._settings = settings
         self._device_lane = Lane("device")
         self._loader_lane = Lane("loader")
@@ -178,8 +185,7 @@ class ThreadedDevice:
 
     def _choose(self) -> str:
         if self._name is None:
-            import torch
-
+            torch = import_for_good("torch")
             asked = self._settings.device
             if asked == "auto":
                 asked = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
@@ -215,7 +221,7 @@ class ThreadedDevice:
         began = time.monotonic()
         module, _, name = identity.implementation.partition(":")
         try:
-            adapter = cast("Adapter", self._on_device(lambda: getattr(importlib.import_module(module), name)(order)))
+            adapter = cast("Adapter", self._on_device(lambda: getattr(import_for_good(module), name)(order)))
         except DeviceOutOfMemory:
             raise
         except Exception as fault:
@@ -238,6 +244,31 @@ class ThreadedDevice:
             if isinstance(fault, MemoryError) or type(fault).__name__ == "OutOfMemoryError":  # torch's
                 raise DeviceOutOfMemory(str(fault)) from fault
             raise
+
+
+def import_for_good(name: str) -> ModuleType:
+    """Import a module that stays until the process ends, with all that it imports, and spare the collector of it.
+
+    The collector stops every thread while it walks over all objects there are. Half a million of them belong to torch
+    and transformers: 250 ms at a time, again and again while they are imported and with every large request after.
+
+    Raises ModelLoadFailed if it, or what it needs, is not installed.
+    """
+    if name not in sys.modules:
+        gc.collect()  # what is frozen below and is garbage stays
+        collecting = gc.isenabled()
+        gc.disable()
+        try:
+            importlib.import_module(name)
+        except ModuleNotFoundError as missing:
+            raise ModelLoadFailed(
+                f"{missing}: models run with the extra `models` only (pip install 'sie[models]')"
+            ) from None
+        finally:
+            gc.freeze()
+            if collecting:
+                gc.enable()
+    return sys.modules[name]
 
 
 def host_memory_bytes() -> int:

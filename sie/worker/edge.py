@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from sie.wire.inference import EncodeAnswer, EncodeRequest, ModelInfo, ScoreAnswer, ScoreRequest
@@ -13,6 +13,10 @@ class InferenceEdge(Protocol):
 
     Every method raises InvalidModelSpec, ModelNotFound and BundleConflict for a name that leads nowhere.
     """
+
+    @property
+    def revision(self) -> int:
+        """Up to where everything is known that a name may lead to."""
 
     def require(self, name: str) -> None:
         """Return if there is such a model here: asked before a body is read."""
@@ -30,8 +34,8 @@ class InferenceEdge(Protocol):
     async def decode(self, name: str, token_ids: Sequence[Sequence[int]], *, wait_s: float) -> Sequence[str]:
         """The texts that the model's tokenizer reads from ids. As encode."""
 
-    def models(self) -> Sequence[ModelInfo]:
-        """All of them, by name."""
+    def models(self) -> Iterable[ModelInfo]:
+        """All that there are now, by name; each is described when it is come to."""
 
     def model(self, name: str) -> ModelInfo:
         """One of them."""

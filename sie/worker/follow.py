@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -10,7 +10,9 @@ from sie.bus.contract import Hint, Nudge
 from sie.catalog.adapters import find_adapter
 from sie.catalog.catalog import Catalog
 from sie.catalog.coverage import Coverage
+from sie.catalog.entry import Entry
 from sie.catalog.model import Model
+from sie.turns import in_turns
 from sie.wire.status import Nack
 
 
@@ -24,9 +26,9 @@ class CaughtUp:
 
 
 class CatchUp(Protocol):
-    """Reads the truth: what happened to `bundle` in `store` after revision `since`."""
+    """Reads the truth: what happened to `bundle` in `store` after revision `since`; None if nobody can say now."""
 
-    async def __call__(self, bundle: str, store: str, since: int) -> CaughtUp: ...
+    async def __call__(self, bundle: str, store: str, since: int) -> CaughtUp | None: ...
 
 
 class BundleCatalog:
@@ -37,6 +39,7 @@ class BundleCatalog:
         self.store = ""
         self.catalog = fresh()
         self.nacks: dict[tuple[str, str], Nack] = {}
+        self.caught_up = False  # whether the truth has been read once
         self._fresh = fresh
         self._coverage = Coverage()
         self._must_look = False
@@ -47,37 +50,58 @@ class BundleCatalog:
         return self._coverage.complete_to
 
     @property
+    def gap(self) -> bool:
+        """Whether something was heard of whose forerunner was not."""
+        return self._coverage.gap
+
+    @property
     def misses_something(self) -> bool:
-        return self._must_look or self._coverage.gap
+        return self._must_look or self.gap
 
     def apply(self, hint: Hint) -> None:
         """Take on what was heard, at once and provisionally."""
         if isinstance(hint, Nudge) or hint.store != self.store:
             self._must_look = True  # of another store than the one followed so far, only reading it tells what holds
             return
-        self._judge(self.catalog.apply(hint.entry))
+        model = self.catalog.apply(hint.entry)
+        if model is not None:
+            self.nacks.update(_refused(self.name, self.catalog, model))
         self._coverage.heard(hint.entry.revision, hint.previous[self.name])
 
-    def replace(self, caught_up: CaughtUp) -> None:
-        """Take on what was read; it wins over everything heard. Another store starts a new catalog."""
-        if caught_up.store != self.store:
-            self.store = caught_up.store
-            self.catalog, self._coverage = self._fresh(), Coverage()
-            self.nacks.clear()
-        self.catalog.restore(caught_up.revision, caught_up.models)
-        for model in caught_up.models:
-            self._judge(model)
-        self._coverage.read_to(caught_up.revision)
-        self._must_look = False
+    def suggest(self, entry: Entry) -> None:
+        """Take on, provisionally, what has no place in any store's order; it counts as nothing known."""
+        if (model := self.catalog.apply(entry)) is not None:
+            self.nacks.update(_refused(self.name, self.catalog, model))
 
-    def _judge(self, model: Model | None) -> None:
-        """Note the profiles of this bundle whose adapter this build lacks; other bundles' are no business here."""
-        if model is None:
+    async def replace(self, caught_up: CaughtUp | None) -> None:
+        """Take on what was read; it wins over everything heard. Another store starts a new catalog, seen when whole.
+
+        None, as nobody could say, changes nothing, and something is still to be looked for.
+        `complete_to` moves last. Cancelled, or raising on the way: it is as it was, and some models are known early.
+        """
+        if caught_up is None:
+            self._must_look = True
             return
-        for profile in model.profiles:
-            if self.name not in self.catalog.bundles_of(model, profile):
-                continue
-            adapter = model.resolve(profile).adapter_path
-            if find_adapter(adapter) is None:
-                reason = f"this worker has no adapter {adapter}"
-                self.nacks[model.sie_id, profile] = Nack(model.sie_id, profile, reason)
+        catalog, coverage, nacks = self.catalog, self._coverage, self.nacks
+        if caught_up.store != self.store:
+            catalog, coverage, nacks = self._fresh(), Coverage(), {}
+
+        def take(model: Model) -> None:
+            catalog.restore(caught_up.revision, (model,))
+            nacks.update(_refused(self.name, catalog, model))
+            catalog.digest(self.name)  # asked for here, so that not all models are hashed at once in the end
+
+        await in_turns(caught_up.models, take)
+        coverage.read_to(caught_up.revision)
+        self.store, self.catalog, self._coverage, self.nacks = caught_up.store, catalog, coverage, nacks
+        self._must_look, self.caught_up = False, True
+
+
+def _refused(bundle: str, catalog: Catalog, model: Model) -> Iterator[tuple[tuple[str, str], Nack]]:
+    """The profiles of this bundle whose adapter this build lacks; other bundles' are no business here."""
+    for profile in model.profiles:
+        if bundle not in catalog.bundles_of(model, profile):
+            continue
+        adapter = model.resolve(profile).adapter_path
+        if find_adapter(adapter) is None:
+            yield (model.sie_id, profile), Nack(model.sie_id, profile, f"this worker has no adapter {adapter}")

@@ -19,10 +19,6 @@ from sie.worker.weights import Weights
 
 log = logging.getLogger("sie.worker.loading")
 
-# What a first load is expected to take when nothing has been measured: v0.1.10's fixed Retry-After.
-FIRST_LOAD_S = 5.0
-MOST_RETRY_AFTER_S = 30.0
-
 
 class Loading:
     """Loads what is wanted, one at a time, and makes room for it. All state is changed between awaits."""
@@ -179,8 +175,8 @@ class Loading:
     def _remaining_s(self, identity: LoadIdentity) -> int:
         """When to ask again: the rest of what it took last time; past that, a quarter of what it has taken so far."""
         so_far = trio.current_time() - self._began.get(identity, trio.current_time())
-        left = self._took.get(identity, FIRST_LOAD_S) - so_far
-        return math.ceil(min(max(left if left > 0 else so_far / 4, 1.0), MOST_RETRY_AFTER_S))
+        left = self._took.get(identity, self._settings.first_load_s) - so_far
+        return math.ceil(min(max(left if left > 0 else so_far / 4, 1.0), self._settings.retry_after_most_s))
 
     # -- telling
 

@@ -24,7 +24,6 @@ log = logging.getLogger("sie.worker.pipeline")
 # What is tokenised in one go, about 5 ms: in between, other requests get their turn and the device its first items.
 CHUNK_TEXTS = 64
 CHUNK_CHARACTERS = 64 * KIB
-MOST_RETRY_AFTER_S = 60
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,7 +193,7 @@ class Pipeline:
     def _retry_after_s(self, identity: LoadIdentity, pending: int) -> int:
         counts = self.counts.get(identity)
         wait_s = pending * counts.run_s / counts.items if counts and counts.items else 1.0
-        return max(1, min(math.ceil(wait_s), MOST_RETRY_AFTER_S))
+        return max(1, math.ceil(min(wait_s, self._settings.retry_after_most_s)))
 
     # -- the device's side
 
@@ -217,6 +216,7 @@ class Pipeline:
         counts = self.counts.setdefault(identity, Counts())
         try:
             results = await self._run_rows(adapter, rows)
+            answered = list(zip(batch, results, strict=True))
         except Exception as fault:
             log.exception("a batch of %d on %s", len(rows), identity)
             counts.failed_batches += 1
@@ -233,7 +233,7 @@ class Pipeline:
         counts.run_s += took
         for ticket in {ticket for ticket, _ in batch}:
             ticket.run_s += took
-        for (ticket, position), result in zip(batch, results, strict=True):
+        for (ticket, position), result in answered:
             ticket.results[position] = result
             ticket.left -= 1
             if not ticket.left:

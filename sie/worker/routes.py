@@ -4,27 +4,32 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from typing import TypeVar
 
 import trio
 from quart import Blueprint, Response, request
 
-from sie.errors import DeadlineExceeded, InvalidInput
+from sie.errors import DeadlineExceeded, InvalidInput, ModelLoading, ModelNotFound, ProfileNotFound
 from sie.http.auth import Access
 from sie.http.body import read_body
-from sie.http.headers import check_machine_profile, joined, prefer_wait, timeout_s
-from sie.settings import Settings
+from sie.http.headers import check_machine_profile, joined, model_revision, prefer_wait, timeout_s
+from sie.settings import KIB, Settings
+from sie.turns import in_turns
 from sie.wire.answers import timing_headers, wants_msgpack, write_encode, write_model, write_models, write_score
 from sie.wire.embeddings import read_embeddings, write_embeddings
-from sie.wire.inference import EncodeAnswer, EncodeRequest, Item, Timing
+from sie.wire.inference import EncodeAnswer, EncodeRequest, Item, ModelInfo, Timing
 from sie.wire.requests import Limits, read_encode, read_score
 from sie.worker.edge import InferenceEdge
 
 Answer = TypeVar("Answer")
 
-# Items whose answer is written on the spot: 64 vectors of 384 floats take about 1 ms as JSON.
+# What is read, and written, on the spot: 64 KiB of small items take about 2 ms, 64 vectors of 384 floats 1 ms as JSON.
+_READ_AT_ONCE = 64 * KIB
 _WRITTEN_AT_ONCE = 64
+_BEHIND_RETRY_S = 1.0  # news takes milliseconds, and a look for what was missed about a second
 
 
 def inference_blueprint(engine: InferenceEdge, settings: Settings, access: Access) -> Blueprint:
@@ -38,18 +43,22 @@ def inference_blueprint(engine: InferenceEdge, settings: Settings, access: Acces
 
     @routes.post("/v1/encode/<path:model>")
     async def encode(model: str) -> Response:
-        asked = read_encode(await body_for(model), request.content_type, limits)
+        body = await body_for(model)
+        asked = await _read(body, partial(read_encode, body, request.content_type, limits))
         wait_s = _waits(settings)
-        answer = await _in_time(lambda: engine.encode(model, asked, wait_s=wait_s or 0))
+        with knowing_enough():
+            answer = await _in_time(lambda: engine.encode(model, asked, wait_s=wait_s or 0))
         as_msgpack = _as_msgpack()
         content = await _written(len(answer.items), lambda: write_encode(answer, as_msgpack=as_msgpack))
         return _answered(content, answer.timing, wait_s, as_msgpack=as_msgpack)
 
     @routes.post("/v1/score/<path:model>")
     async def score(model: str) -> Response:
-        asked = read_score(await body_for(model), request.content_type, limits)
+        body = await body_for(model)
+        asked = await _read(body, partial(read_score, body, request.content_type, limits))
         wait_s = _waits(settings)
-        answer = await _in_time(lambda: engine.score(model, asked, wait_s=wait_s or 0))
+        with knowing_enough():
+            answer = await _in_time(lambda: engine.score(model, asked, wait_s=wait_s or 0))
         as_msgpack = _as_msgpack()
         return _answered(write_score(answer, as_msgpack=as_msgpack), answer.timing, wait_s, as_msgpack=as_msgpack)
 
@@ -61,8 +70,10 @@ def inference_blueprint(engine: InferenceEdge, settings: Settings, access: Acces
     @routes.post("/v1/embeddings")
     async def embeddings() -> Response:
         check_machine_profile(request.headers, settings.machine_profile)
-        asked = read_embeddings(await read_body(request, settings.request_body_bytes), limits)
-        engine.require(asked.model)
+        body = await read_body(request, settings.request_body_bytes)
+        asked = await _read(body, partial(read_embeddings, body, limits))
+        with knowing_enough():
+            engine.require(asked.model)
         wait_s = _waits(settings)
         # OpenAI's clients know no "still loading": unless they prefer otherwise they wait, as with v0.1.10.
         patience_s = settings.wait_most_s if wait_s is None else wait_s
@@ -80,7 +91,10 @@ def inference_blueprint(engine: InferenceEdge, settings: Settings, access: Acces
 
     @routes.get("/v1/models")
     async def models() -> Response:
-        return Response(write_models(engine.models()), content_type="application/json")
+        listed: list[ModelInfo] = []
+        await in_turns(engine.models(), listed.append)
+        content = await _written(len(listed), lambda: write_models(listed))
+        return Response(content, content_type="application/json")
 
     @routes.get("/v1/models/<path:model>")
     async def model(model: str) -> Response:
@@ -89,8 +103,22 @@ def inference_blueprint(engine: InferenceEdge, settings: Settings, access: Acces
     async def body_for(model: str) -> bytes:
         """What can be refused without the body is refused before it is read."""
         check_machine_profile(request.headers, settings.machine_profile)
-        engine.require(model)
+        with knowing_enough():
+            engine.require(model)
         return await read_body(request, settings.request_body_bytes)
+
+    @contextmanager
+    def knowing_enough() -> Iterator[None]:
+        """What a router knows of and has not arrived here is on its way, not absent."""
+        needed = model_revision(request.headers)
+        try:
+            yield
+        except (ModelNotFound, ProfileNotFound) as fault:
+            if needed <= engine.revision:
+                raise
+            raise ModelLoading(
+                f"{fault.message}; revision {needed} is on its way here", retry_after_s=_BEHIND_RETRY_S
+            ) from None
 
     return routes
 
@@ -111,8 +139,13 @@ async def _in_time(ask: Callable[[], Awaitable[Answer]]) -> Answer:
     raise DeadlineExceeded(f"No answer within the {request.headers['X-SIE-Timeout-Ms']} ms of X-SIE-Timeout-Ms")
 
 
-async def _written(items: int, write: Callable[[], bytes]) -> bytes:
+async def _read(body: bytes, read: Callable[[], Answer]) -> Answer:
     """In a thread, where it would keep everybody else waiting."""
+    return read() if len(body) <= _READ_AT_ONCE else await trio.to_thread.run_sync(read)
+
+
+async def _written(items: int, write: Callable[[], bytes]) -> bytes:
+    """As `_read`."""
     return write() if items <= _WRITTEN_AT_ONCE else await trio.to_thread.run_sync(write)
 
 

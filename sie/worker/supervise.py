@@ -4,27 +4,35 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from typing import Protocol
 
 import trio
 
 from sie.bus.contract import Bus
-from sie.router.fleet import Fleet
+from sie.settings import Settings
+from sie.wire.status import WorkerStatus
 from sie.worker.follow import CatchUp
 from sie.worker.worker import Worker
 
 log = logging.getLogger(__name__)
 
-# Seconds between restarts of a crashed bundle: soon enough that a passing fault is hardly seen, and not a busy loop.
-_FIRST_PAUSE = 0.1
-_LONGEST_PAUSE = 30.0
+
+class Told(Protocol):
+    """Whoever keeps how workers stand."""
+
+    def heard(self, status: WorkerStatus) -> None:
+        """A worker said how it stands."""
+
+    def left(self, key: str) -> None:
+        """A worker is gone, or down."""
 
 
-def pauses() -> Iterator[float]:
-    """0.1, 0.2, 0.4 … 30, 30 … seconds."""
-    pause = _FIRST_PAUSE
+def pauses(first_s: float, most_s: float) -> Iterator[float]:
+    """Seconds, doubled each time up to the most."""
+    pause = first_s
     while True:
         yield pause
-        pause = min(pause * 2, _LONGEST_PAUSE)
+        pause = min(pause * 2, most_s)
 
 
 async def supervise(
@@ -32,7 +40,8 @@ async def supervise(
     *,
     bus: Bus,
     catch_up: CatchUp,
-    fleet: Fleet,
+    fleet: Told,
+    settings: Settings,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Run the worker until cancelled, starting it again when it crashes. While it is down the fleet does not have it.
@@ -47,13 +56,19 @@ async def supervise(
             waiting = False
             task_status.started()
 
-    for pause in pauses():
+    waits = pauses(settings.restart_s, settings.restart_most_s)
+    while True:
+        began = trio.current_time()
         with worker.begin():
             try:
                 await worker.run(bus=bus, catch_up=catch_up, report=fleet.heard, on_ready=started)
             except Exception:
-                log.exception("bundle %s crashed; it starts again in %.1f s", worker.bundle, pause)
+                log.exception("bundle %s crashed; it will be started again", worker.bundle)
             finally:
                 fleet.left(worker.name)
         started()
-        await trio.sleep(pause)
+        if trio.current_time() - began > settings.restart_most_s:
+            waits = pauses(
+                settings.restart_s, settings.restart_most_s
+            )  # it had been well: what happened long ago does not count
+        await trio.sleep(next(waits))

@@ -177,10 +177,18 @@ def _checked(path: Path, place: str, settings: Settings) -> Weights:
 
 
 def _parameters(path: Path) -> int:
-    """How many numbers a safetensors file holds, by its header: 8 bytes of length, then JSON."""
+    """How many numbers a safetensors file holds, by its header: 8 bytes of length, then JSON.
+
+    Raises ModelLoadFailed for a file that does not begin so: cut short, or something else by that name.
+    """
     with path.open("rb") as file:
-        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-    return sum(math.prod(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__")
+        length = int.from_bytes(file.read(8), "little")
+        header = file.read(length) if length < path.stat().st_size else b""
+    try:
+        tensors = json.loads(header)
+        return sum(math.prod(tensor["shape"]) for name, tensor in tensors.items() if name != "__metadata__")
+    except (ValueError, TypeError, AttributeError, KeyError):
+        raise ModelLoadFailed(f"{path} is damaged: it does not begin as a safetensors file does") from None
 
 
 def _first_line(fault: Exception) -> str:

@@ -25,7 +25,8 @@ class Worker:
         self.compute = compute
         self.known = BundleCatalog(bundle, fresh)
         self._machine = machine
-        self._ready = False
+        self._alive = False
+        self._patient = True
         self._scope = trio.CancelScope()
 
     def begin(self) -> trio.CancelScope:
@@ -40,25 +41,31 @@ class Worker:
     async def run(
         self, *, bus: Bus, catch_up: CatchUp, report: Callable[[WorkerStatus], None], on_ready: Callable[[], None]
     ) -> None:
-        """Follow the bundle until cancelled, reporting every step. Ready means: caught up once."""
+        """Follow the bundle until cancelled, reporting every step. Ready means: caught up once, or tired of waiting."""
 
         def tell() -> None:
-            self._ready = True
-            report(self.status())
-            on_ready()
+            self._alive = True
+            status = self.status()
+            report(status)
+            if status.ready:
+                on_ready()
 
         try:
             with bus.follow(self.bundle) as hints:
                 await keep_bundle_current(hints, bundle=self.known, catch_up=catch_up, report=tell)
         finally:
-            self._ready = False
+            self._alive = False
+
+    def serve_what_is_known(self) -> None:
+        """Wait no longer: be ready with what there is. The gates of routers keep from here what it does not know."""
+        self._patient = False
 
     def status(self) -> WorkerStatus:
         """How this worker stands right now."""
         return WorkerStatus(
             name=self.name,
             bundle=self.bundle,
-            ready=self._ready,
+            ready=self._alive and (self.known.caught_up or not self._patient),
             store=self.known.store,
             revision=self.known.complete_to,
             digest=self.known.catalog.digest(self.bundle),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import httpx
+import pytest
 import trio
 from wsproto import ConnectionType, WSConnection
 from wsproto.events import AcceptConnection, CloseConnection, Event, Request, TextMessage
@@ -71,3 +72,40 @@ async def test_a_websocket_echoes_and_takes_no_message_beyond_its_limit(open_sit
         refusal = await socket.next()
         assert isinstance(refusal, CloseConnection)
         assert refusal.code == 1009
+
+
+HANDSHAKE = (
+    b"GET %s HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "code"),
+    [
+        (b"/ws/status", 404, b'"not_found"'),
+        (b"/v1/nothing", 404, b'"NOT_FOUND"'),
+        (b"/v1/encode/org/model", 405, b'"METHOD_NOT_ALLOWED"'),
+        (b"/plain", 400, b'"parse_error"'),
+        (b"?x", 404, b'"not_found"'),
+    ],
+)
+async def test_a_websocket_where_none_is_served_is_refused_as_a_request_would_be(
+    open_site: OpenSite, caplog: pytest.LogCaptureFixture, path: bytes, status: int, code: bytes
+) -> None:
+    site = await open_site(keep_alive_s=0.1)
+    with caplog.at_level("WARNING"):
+        said = await site.send(HANDSHAKE % path)
+    assert said.startswith(b"HTTP/1.1 %d " % status)
+    assert code in said
+    assert not caplog.records
+
+
+async def test_a_stray_byte_after_a_refused_websocket_costs_lines_of_log_and_no_stacks(
+    open_site: OpenSite, caplog: pytest.LogCaptureFixture
+) -> None:
+    site = await open_site(keep_alive_s=0.1)
+    with caplog.at_level("WARNING"):
+        await site.send(HANDSHAKE % b"/plain" + b"X")
+        assert await site.is_well()
+    assert all(record.exc_info is None for record in caplog.records), caplog.text

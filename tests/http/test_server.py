@@ -130,6 +130,11 @@ async def test_the_apps_own_beginning_and_end_are_run(nursery: trio.Nursery) -> 
     assert seen == ["begin", "end"]
 
 
+async def test_a_port_beyond_the_last_is_refused_and_none_other_taken() -> None:
+    with pytest.raises(ConfigurationError, match="65535"):
+        await serve_app(http_app(Settings()), Settings(port=99_999), stop=trio.Event())
+
+
 async def test_an_app_that_cannot_begin_is_not_served() -> None:
     settings = Settings(port=0)
     app: QuartTrio = http_app(settings)

@@ -18,6 +18,7 @@ from sie.errors import BusUnavailable, ContentConflict, OutcomeUnknown, StoreUna
 from sie.files import load_catalog
 from sie.flow import Commit, Order
 from sie.router.head import Head
+from sie.router.watch import Watch
 from sie.router.writer import Writer
 from sie.settings import Settings
 from sie.store.contract import Store
@@ -60,6 +61,7 @@ async def writer_over(
         store,
         open_store=open_store,
         nudge=bus.nudge,
+        watch=Watch(settings),
         limits=LIMITS,
         settings=settings,
         router_id="router",

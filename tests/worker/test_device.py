@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
 import threading
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import cast
 
 import pytest
@@ -14,11 +16,11 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from sie.catalog.adapters import DENSE
-from sie.errors import ModelLoadFailed, ShuttingDown
+from sie.errors import ConfigurationError, ModelLoadFailed, ShuttingDown
 from sie.settings import Settings
 from sie.testing.device import FakeDevice
 from sie.worker.adapters.contract import Adapter, Row, RunOptions
-from sie.worker.device import Device, DeviceOutOfMemory, Lane, ThreadedDevice, host_memory_bytes
+from sie.worker.device import Device, DeviceOutOfMemory, Lane, ThreadedDevice, host_memory_bytes, import_for_good
 from sie.worker.identity import LoadIdentity
 from tests.worker.made import MINILM, encode, made_model, running, score
 
@@ -208,3 +210,60 @@ def test_importing_compute_imports_nothing_heavy() -> None:
         "sys.exit(bool({'numpy', 'torch', 'sentence_transformers', 'transformers'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+# -- imports
+
+
+def test_what_is_imported_for_good_is_never_walked_by_the_collector_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "heavy_for_good.py").write_text(
+        "import gc\nwalked = gc.isenabled()\nobjects = [[] for _ in range(9000)]\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    frozen = gc.get_freeze_count()
+    try:
+        module = import_for_good("heavy_for_good")
+        assert not module.walked
+        assert gc.isenabled()
+        assert gc.get_freeze_count() >= frozen + 9000
+        now = gc.get_freeze_count()
+        assert import_for_good("heavy_for_good") is module
+        assert gc.get_freeze_count() <= now
+    finally:
+        gc.unfreeze()
+
+
+# A process in which the extra `models` is not installed.
+BARE = """
+import sys
+class Nothing:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {"torch", "numpy", "transformers", "sentence_transformers", "huggingface_hub"}:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, Nothing())
+import trio
+from sie.errors import ModelLoadFailed
+from sie.settings import Settings
+from sie.worker.device import ThreadedDevice
+from tests.worker.made import MINILM, encode, made_model, running
+async def main():
+    async with running(ThreadedDevice(Settings())) as compute:
+        try:
+            await compute.encode(made_model(MINILM), None, encode("a"), wait_s=60)
+        except ModelLoadFailed as fault:
+            print(fault.message)
+trio.run(main)
+"""
+
+
+def test_without_the_models_extra_a_load_fails_and_says_what_to_install() -> None:
+    done = subprocess.run([sys.executable, "-c", BARE], capture_output=True, text=True, timeout=60, check=True)
+    assert "pip install 'sie[models]'" in done.stdout
+    assert "Traceback" not in done.stderr
+
+
+def test_a_default_precision_that_no_model_has_is_told_at_start() -> None:
+    with pytest.raises(ConfigurationError, match="SIE_DEFAULT_COMPUTE_PRECISION='float8': say float32"):
+        ThreadedDevice(Settings(default_precision="float8"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -15,6 +15,7 @@ from sie.errors import InferenceFailed, QueueFull, ShuttingDown
 from sie.settings import Settings
 from sie.testing.device import FakeDevice, Script
 from sie.wire.inference import EncodeAnswer
+from sie.worker.adapters.contract import Adapter, Result, Row
 from sie.worker.compute import Compute
 from sie.worker.device import DeviceOutOfMemory
 from tests.worker.made import encode, made_model, running, score, texts_of
@@ -167,6 +168,23 @@ async def test_a_crash_fails_the_requests_of_its_batch_and_nothing_else(autojump
     assert "bad tensor" in str(outcomes["in it"])
     assert "bad tensor" in str(outcomes["too"])
     assert list(map(sorted, texts_of(device))) == [["before"], ["in it", "too"], ["after"]]  # the long one never ran
+
+
+async def test_a_model_that_answers_too_little_fails_its_requests_and_nothing_else(autojump_clock: MockClock) -> None:
+    class Forgetful(FakeDevice):
+        forgets = True
+
+        async def run(self, adapter: Adapter, rows: Sequence[Row]) -> list[Result]:
+            results = await super().run(adapter, rows)
+            return results[1:] if self.forgets else results
+
+    device = Forgetful()
+    async with running(device) as compute:
+        await compute.preload(A)
+        with pytest.raises(InferenceFailed):
+            await compute.encode(A, None, encode("a", "b"))
+        device.forgets = False
+        assert len(values(await compute.encode(A, None, encode("a", "b")))) == 2
 
 
 async def test_a_batch_without_memory_is_tried_as_two_halves(autojump_clock: MockClock) -> None:

@@ -166,6 +166,19 @@ def test_a_pickle_in_a_module_is_refused_too_and_one_beside_safetensors_is_let_l
     assert "2_Dense/pytorch_model.bin" in failed.value.message
 
 
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"\x02", b"\xff" * 100, (2**36).to_bytes(8, "little") + b"{}", (2).to_bytes(8, "little") + b"[]", b"\0" * 20],
+    ids=["empty", "cut short", "other bytes", "a length of gigabytes", "a list", "zeros"],
+)
+def test_a_damaged_file_is_named(tiny: Path, tmp_path: Path, content: bytes) -> None:
+    path = shutil.copytree(tiny, tmp_path / "model")
+    (path / "model.safetensors").write_bytes(content)
+    with pytest.raises(ModelLoadFailed) as failed:
+        find_weights(replace(HUB_ID, weights=str(path), is_path=True, trusted=True), settings())
+    assert f"{path / 'model.safetensors'} is damaged" in failed.value.message
+
+
 def test_a_directory_without_weights_says_so(tmp_path: Path) -> None:
     with pytest.raises(ModelLoadFailed) as failed:
         find_weights(replace(HUB_ID, weights=str(tmp_path), is_path=True, trusted=True), settings())

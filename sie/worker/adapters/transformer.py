@@ -115,8 +115,9 @@ class TransformerAdapter:
         return [Tokens(ids, own, skipped) for ids, own in zip(encoded["input_ids"], types, strict=True)]
 
     def decode(self, ids: Sequence[int]) -> str:
-        if not all(0 <= one < len(self._tokenizer) for one in ids):
-            raise ValueError(f"ids must be from 0 to {len(self._tokenizer) - 1}")
+        size = len(self._tokenizer)  # asked once: it counts every time
+        if not all(0 <= one < size for one in ids):
+            raise ValueError(f"ids must be from 0 to {size - 1}")
         return str(self._tokenizer.decode(list(ids), skip_special_tokens=True))
 
     def _prompt(self, options: RunOptions) -> str:

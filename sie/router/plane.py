@@ -1,0 +1,155 @@
+"""The config plane of one process: store, fold, writer and bus, whatever it is that runs the models."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import socket
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+
+import trio
+
+from sie.bus.contract import Bus, Notice
+from sie.bus.joined import JoinedBus
+from sie.bus.local import LocalBus
+from sie.bus.nats import Described, NatsBus
+from sie.catalog.change import ChangeLimits
+from sie.catalog.digest import bundle_config_hash
+from sie.catalog.document import write_document
+from sie.errors import StoreCorrupt, StoreUnavailable
+from sie.files import load_catalog
+from sie.router.fleet import Fleet
+from sie.router.head import Head
+from sie.router.reconcile import Reconcile
+from sie.router.watch import Watch
+from sie.router.writer import Writer
+from sie.services import open_services
+from sie.settings import Settings
+from sie.store.contract import Store
+from sie.store.open import open_store
+from sie.wire.status import WorkerStatus
+from sie.worker.compute import Compute
+
+log = logging.getLogger(__name__)
+
+# Models of a bundle whose hash goes out with each change: 20 us a model, while a client waits. No known reader looks at
+# it, v0.1.10's workers neither; above this it is left empty.
+_HASHED_MOST = 200
+
+
+class ConfigPlane:
+    """What the Config API works on. One owner each: the writer of the head, whoever hears workers of the fleet."""
+
+    def __init__(self, *, settings: Settings, head: Head, writer: Writer, fleet: Fleet, watch: Watch) -> None:
+        self.settings = settings
+        self.head = head
+        self.writer = writer
+        self.fleet = fleet
+        self.watch = watch
+        self.compute: Compute | None = None  # in a process that runs models as well
+        self._hashes: dict[str, tuple[int, str]] = {}  # bundle -> at which revision, hash
+
+    def workers(self) -> Sequence[WorkerStatus]:
+        """Every worker heard of, as it stands now."""
+        return self.fleet.workers
+
+    async def config_hash(self, bundle: str) -> str:
+        """The bundle's `bundle_config_hash`, as SIE v0.1.10's workers compute it. Walks through the bundle, in a
+        thread, once a revision."""
+        known = self._hashes.get(bundle)
+        if known is None or known[0] != self.head.revision:
+            revision, models = self.head.revision, self.head.catalog.in_bundle(bundle)
+            known = revision, await trio.to_thread.run_sync(bundle_config_hash, models)
+            self._hashes[bundle] = known
+        return known[1]
+
+    async def wait_revision(self, revision: int) -> None:
+        """Return once the catalog is the fold of so many entries; look into the store first."""
+        if self.head.revision < revision:
+            await self.writer.refresh()
+            await self.head.wait_revision(revision)
+
+    @property
+    def trouble(self) -> str | None:
+        """Why this process is not ready for traffic that depends on its store; None when all is well."""
+        if self.head.trouble is not None:
+            return f"config store: {self.head.trouble}"
+        if self.settings.restore and not self.head.folded:
+            return "config store: not read yet"
+        return None
+
+
+@asynccontextmanager
+async def open_plane(settings: Settings) -> AsyncIterator[tuple[ConfigPlane, Bus]]:
+    """Run the config plane for as long as the block does; the bus is for followers in this process.
+
+    Entered when the catalog is loaded and the store read, where settings ask for that first; NATS may come later.
+    Raises ConfigurationError for settings that cannot work and StoreCorrupt for a store that must not be used.
+    """
+    store = await _reach(settings)
+    catalog, faults = load_catalog(settings, store.origin if store is not None else 0)
+    for fault in faults:
+        log.error("left out %s", fault.message)
+    near, fleet, watch = LocalBus(), Fleet(), Watch(settings)
+    router_id = f"{settings.router_name or socket.gethostname()}-{secrets.token_hex(3)}"
+    head = Head(
+        catalog,
+        store,
+        open_store=partial(open_store, settings),
+        nudge=near.nudge,
+        watch=watch,
+        limits=ChangeLimits.of(settings),
+        settings=settings,
+        router_id=router_id,
+    )
+    if settings.nats_url is None:
+        writer = Writer(head, near, settings)
+        async with open_services("the config plane's block has ended") as services:
+            await services.start(writer.run)
+            yield ConfigPlane(settings=settings, head=head, writer=writer, fleet=fleet, watch=watch), near
+    else:
+        _warn_of_unshared_store(settings)
+        nats = NatsBus(settings, name=router_id, describe=partial(_describe, head))
+        bus = JoinedBus(near, nats)
+        writer = Writer(head, bus, settings)
+        reconcile = Reconcile(writer=writer, fleet=fleet, nats=nats, settings=settings)
+        async with open_services("the config plane's block has ended") as services:
+            await services.start(nats.run)
+            await services.start(writer.run)
+            await services.start(reconcile.run)
+            yield ConfigPlane(settings=settings, head=head, writer=writer, fleet=fleet, watch=watch), bus
+    await head.aclose()
+
+
+async def _reach(settings: Settings) -> Store | None:
+    """The store, or None if it is away for now. Raises StoreCorrupt for one that must not be used."""
+    try:
+        return await open_store(settings)
+    except StoreCorrupt:
+        raise
+    except StoreUnavailable as fault:
+        log.error("the config store cannot be used yet, serving filesystem models: %s", fault.message)
+        return None
+
+
+def _warn_of_unshared_store(settings: Settings) -> None:
+    if settings.store_dir is None:
+        log.warning("SIE_NATS_URL without SIE_CONFIG_STORE_DIR: added models are lost when this router ends")
+    elif "://" not in settings.store_dir:
+        log.warning("SIE_NATS_URL with a local config store: right for a single router only; share s3:// or gs://")
+
+
+def _describe(head: Head, notice: Notice) -> Described:
+    """What messages about an entry say beside it, for readers of SIE v0.1.10."""
+    model = head.catalog.find(notice.entry.model_id)
+    assert model is not None, "an entry is published once it is applied"
+    bundles = {bundle: head.catalog.in_bundle(bundle) for bundle in notice.previous}
+    return Described(
+        model_config=write_document(model.document),
+        epoch=notice.entry.revision + (head.catalog.imported_epoch or 0),
+        bundle_config_hashes={
+            bundle: bundle_config_hash(models) for bundle, models in bundles.items() if len(models) <= _HASHED_MOST
+        },
+    )

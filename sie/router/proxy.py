@@ -1,0 +1,254 @@
+# Rule: what is permanent is never 503, and nothing is sent to a worker that is behind what the request needs.
+"""Inference over HTTP in a router: from a name to the workers that may serve it, to the answer of one of them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import httpx
+import orjson
+from quart import Blueprint, Response, request
+from werkzeug.datastructures import Headers
+
+from sie.catalog.catalog import Catalog
+from sie.catalog.spec import Route, parse_spec, route
+from sie.errors import ModelLoading, NoWorkers, WorkerSilent, WorkerUnreachable
+from sie.http.auth import Access
+from sie.http.body import read_body
+from sie.router.choice import asked_machine, in_order, machines_for, on_machines
+from sie.router.forward import Answer, Forwarder
+from sie.router.models import write_routed_model, write_routed_models
+from sie.router.revision import reach_min_revision
+from sie.router.upload import Upload
+from sie.settings import Settings
+from sie.wire.model_name import read_model_name, with_model_name
+from sie.wire.status import WorkerStatus
+
+log = logging.getLogger(__name__)
+
+MACHINE = "X-SIE-MACHINE-PROFILE"
+_TRIES = 2
+_GATE_RETRY_S = 1.0  # a worker that is there catches up within milliseconds, or is being looked after
+
+
+class ServingFleet(Protocol):
+    """What the proxy asks of the fleet."""
+
+    def in_bundle(self, bundle: str) -> Sequence[WorkerStatus]:
+        """The healthy workers of a bundle."""
+
+    def serving(self, bundle: str, *, store: str, revision: int) -> Sequence[WorkerStatus]:
+        """Those of them that know everything up to `revision` of this store."""
+
+
+class Known(Protocol):
+    """What the proxy asks of the router: its catalog, of which store, as of which revision."""
+
+    @property
+    def catalog(self) -> Catalog: ...
+
+    @property
+    def store_id(self) -> str: ...
+
+    @property
+    def revision(self) -> int: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProxyStatistics:
+    """`in_flight`: requests under way, by worker key; the others count since the start."""
+
+    in_flight: Mapping[str, int]
+    answered: int
+    tried_again: int
+    unreachable: int
+
+
+class Proxy:
+    """Inference by name over the workers of the fleet. `wait_revision(n)` returns when the catalog has revision n."""
+
+    def __init__(
+        self,
+        known: Known,
+        fleet: ServingFleet,
+        forwarder: Forwarder,
+        settings: Settings,
+        wait_revision: Callable[[int], Awaitable[None]],
+    ) -> None:
+        self.known = known
+        self.fleet = fleet
+        self.settings = settings
+        self._forwarder = forwarder
+        self._wait_revision = wait_revision
+        self._turn = 0
+        self._answered = 0
+        self._tried_again = 0
+        self._unreachable = 0
+
+    def statistics(self) -> ProxyStatistics:
+        return ProxyStatistics(
+            in_flight=dict(self._forwarder.in_flight),
+            answered=self._answered,
+            tried_again=self._tried_again,
+            unreachable=self._unreachable,
+        )
+
+    async def reach(self, headers: Headers) -> None:
+        """Wait for the revision that X-SIE-Min-Revision asks for. Raises InvalidInput and CatalogBehind."""
+        await reach_min_revision(
+            headers,
+            revision=lambda: self.known.revision,
+            wait_revision=self._wait_revision,
+            within_s=self.settings.min_revision_s,
+        )
+
+    def find(self, name: str) -> Route:
+        """Where a name leads. Raises InvalidModelSpec, ModelNotFound, BundleConflict and InvalidInput."""
+        return route(self.known.catalog, parse_spec(name))
+
+    def candidates(self, found: Route, machine: str | None) -> Sequence[WorkerStatus]:
+        """Workers that may serve it now. Empty: none of the machine profile asked for is there yet.
+
+        Raises GpuNotConfigured; ModelLoading while workers are there and none has heard of the profile; NoWorkers.
+        """
+        machines = machines_for(machine, self.settings.configured_machines) if machine is not None else None
+        ready = self.fleet.serving(found.bundle, store=self.known.store_id, revision=_created(found))
+        if able := on_machines(ready, machines):
+            return able
+        if on_machines(self.fleet.in_bundle(found.bundle), machines):
+            raise ModelLoading(
+                f"no worker of bundle {found.bundle} has {_name(found)} yet", retry_after_s=_GATE_RETRY_S
+            )
+        if machine is not None:
+            return ()
+        raise self.no_workers(found)
+
+    def no_workers(self, found: Route) -> NoWorkers:
+        return NoWorkers(
+            f"no worker of bundle {found.bundle} is connected",
+            bundle=found.bundle,
+            retry_after_s=self.settings.no_workers_retry_s,
+        )
+
+    async def answer(self, found: Route, path: str, upload: Upload) -> Answer | None:
+        """Have the request that Quart is handling answered by a worker; None if a machine has to come up first.
+
+        A worker that cannot be reached, or goes before its answer has begun, costs one more try, on another.
+        Raises as `candidates` does, and WorkerUnreachable, WorkerSilent, and what reading the upload raises.
+        Cancelled: the worker is hung up on.
+        """
+        machine = asked_machine(request.headers.get(MACHINE))
+        workers = list(self.candidates(found, machine))
+        if not workers:
+            return None
+        for attempt in range(_TRIES):
+            worker = self._choose(found, workers)
+            self._tried_again += attempt
+            try:
+                answer = await self._ask(worker, found, path, upload, machine)
+            except (httpx.ReadTimeout, httpx.WriteTimeout):
+                raise WorkerSilent(f"worker {worker.name} did not answer in its time", worker=worker.name) from None
+            except httpx.TransportError as fault:
+                log.warning("worker %s failed before it answered: %s %s", worker.key, type(fault).__name__, fault)
+                workers.remove(worker)
+                if not workers or not upload.repeatable:
+                    break
+            else:
+                self._answered += 1
+                return answer
+        self._unreachable += 1
+        raise WorkerUnreachable(f"worker {worker.name} failed before it answered", worker=worker.name)
+
+    def _choose(self, found: Route, workers: Sequence[WorkerStatus]) -> WorkerStatus:
+        self._turn += 1
+        names = {found.model.sie_id, _name(found), f"{found.model.sie_id}:{found.profile or 'default'}"}
+        return in_order(workers, names=names, in_flight=self._forwarder.in_flight, turn=self._turn)[0]
+
+    async def _ask(self, worker: WorkerStatus, found: Route, path: str, upload: Upload, machine: str | None) -> Answer:
+        said = {"X-SIE-Model-Revision": str(found.model.revision)}
+        if machine is not None:
+            said[MACHINE] = worker.machine_profile  # a worker may take its own name only
+        answer = await self._forwarder.ask(
+            worker, path, query=request.query_string, headers=request.headers, said=said, upload=upload
+        )
+        if worker.by_hash and answer.status == 404 and _created(found) > 0:
+            # Its gate is a time, not a fact: it has not heard of the model yet.
+            await answer.aclose()
+            raise ModelLoading(f"worker {worker.name} has not {_name(found)} yet", retry_after_s=_GATE_RETRY_S)
+        return answer
+
+
+def proxy_blueprint(proxy: Proxy, access: Access) -> Blueprint:
+    """`/v1/encode`, `/v1/score`, `/v1/extract`, `/v1/embeddings` and `/v1/models`, for sie.http.app.http_app."""
+    routes = Blueprint("proxy", __name__)
+    settings = proxy.settings
+
+    @routes.before_request
+    async def check_access() -> None:
+        access.require_read(request.headers)
+        await proxy.reach(request.headers)
+
+    @routes.post("/v1/encode/<path:model>", defaults={"kind": "encode"})
+    @routes.post("/v1/score/<path:model>", defaults={"kind": "score"})
+    @routes.post("/v1/extract/<path:model>", defaults={"kind": "extract"})
+    async def infer(kind: str, model: str) -> Response:
+        found = proxy.find(model)
+        answer = await proxy.answer(found, f"/v1/{kind}/{_name(found)}", Upload.of(request, settings))
+        return _provisioning(settings) if answer is None else _passed(answer)
+
+    @routes.post("/v1/embeddings")
+    async def embeddings() -> Response:
+        body = await read_body(request, settings.request_body_bytes)
+        name = read_model_name(body, values=settings.request_values)
+        found = proxy.find(name)
+        if name != _name(found):
+            body = with_model_name(body, _name(found))
+        answer = await proxy.answer(found, "/v1/embeddings", Upload.whole(body))
+        if answer is None:  # OpenAI's clients would take a 202 for vectors
+            raise proxy.no_workers(found)
+        return _passed(answer)
+
+    @routes.get("/v1/models")
+    async def models() -> Response:
+        content = await write_routed_models(proxy.known.catalog, proxy.fleet)
+        return Response(content, content_type="application/json")
+
+    @routes.get("/v1/models/<path:model>")
+    async def model(model: str) -> Response:
+        content = write_routed_model(proxy.find(model).model, proxy.known.catalog, proxy.fleet)
+        return Response(content, content_type="application/json")
+
+    return routes
+
+
+def _created(found: Route) -> int:
+    """The revision that created the profile the request names; one named in its body is the worker's to look at."""
+    return found.model.created.get(found.profile or "default", 0)
+
+
+def _name(found: Route) -> str:
+    """As the model is written in the catalog, which is how workers know it: no bundle, no other case."""
+    return found.model.sie_id if found.profile is None else f"{found.model.sie_id}:{found.profile}"
+
+
+def _passed(answer: Answer) -> Response:
+    response = Response(answer, answer.status, answer.headers)
+    if "Content-Type" not in answer.headers:
+        del response.headers["Content-Type"]  # Quart's guess
+    return response
+
+
+def _provisioning(settings: Settings) -> Response:
+    machine = asked_machine(request.headers.get(MACHINE))
+    body = {
+        "status": "provisioning",
+        "gpu": machine,
+        "estimated_wait_s": settings.provisioning_s,
+        "message": f"no {machine} worker is there yet; one is being waited for",
+    }
+    response = Response(orjson.dumps(body), 202, content_type="application/json")
+    response.headers["Retry-After"] = f"{max(1, round(settings.provisioning_retry_s))}"
+    return response

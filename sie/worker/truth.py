@@ -1,0 +1,113 @@
+"""Where a worker process reads the truth: from a store that it shares with the routers, or by asking one of them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import Protocol
+
+import trio
+
+from sie.bus.nats import NatsBus
+from sie.catalog.catalog import Catalog
+from sie.catalog.change import ChangeLimits
+from sie.errors import BusUnavailable, StoreCorrupt, StoreUnavailable
+from sie.router.head import Head
+from sie.router.watch import Watch
+from sie.settings import Settings
+from sie.store.open import open_to_read
+from sie.worker.follow import BundleCatalog, CaughtUp
+
+log = logging.getLogger(__name__)
+
+
+class Truth(Protocol):
+    """A CatchUp, and what it holds. `trouble`: why it could not tell when it was last asked; None if it could."""
+
+    trouble: str | None
+
+    async def __call__(self, bundle: str, store: str, since: int) -> CaughtUp | None: ...
+
+    async def aclose(self) -> None: ...
+
+
+class FilesOnly:
+    """For a worker with neither bus nor shared store: what its files say is all there is."""
+
+    trouble: str | None = None
+
+    async def __call__(self, bundle: str, store: str, since: int) -> CaughtUp | None:
+        await trio.lowlevel.checkpoint()
+        return CaughtUp(store=store, revision=since, models=())
+
+    async def aclose(self) -> None:
+        """Nothing is held."""
+
+
+class AskRouters:
+    """Asks a router over NATS."""
+
+    def __init__(self, bus: NatsBus, known: BundleCatalog) -> None:
+        self.trouble: str | None = "no router has been asked yet"
+        self._bus = bus
+        self._known = known
+        self._told = ""  # the digest last asked with: an answer to it that changed nothing would change nothing again
+
+    async def __call__(self, bundle: str, store: str, since: int) -> CaughtUp | None:
+        digest = "" if self._known.gap else self._known.catalog.digest(bundle)
+        try:
+            found = await self._bus.sync(bundle, store, since, "" if digest == self._told else digest)
+        except BusUnavailable as fault:
+            self.trouble = _told(self.trouble, f"no router can be asked over NATS: {fault.message}")
+            return None
+        self.trouble, self._told = None, digest
+        return found
+
+    async def aclose(self) -> None:
+        """The bus is not ours to close."""
+
+
+class ReadStore:
+    """Reads the shared store, and never writes to it. One that was replaced is opened anew."""
+
+    def __init__(self, settings: Settings, fresh: Callable[[], Catalog]) -> None:
+        self.trouble: str | None = "the config store has not been read yet"
+        self._settings = settings
+        self._fresh = fresh
+        self._head = self._new()
+
+    async def __call__(self, bundle: str, store: str, since: int) -> CaughtUp | None:
+        try:
+            await self._head.read_on()
+        except StoreUnavailable as fault:
+            self.trouble = _told(self.trouble, f"the config store cannot be read: {fault.message}")
+            if isinstance(fault, StoreCorrupt):
+                await self._head.aclose()
+                self._head = self._new()
+            return None
+        self.trouble = None
+        return await self._head.catch_up(bundle, store, since)
+
+    async def aclose(self) -> None:
+        await self._head.aclose()
+
+    def _new(self) -> Head:
+        return Head(
+            self._fresh(),
+            None,
+            open_store=partial(open_to_read, self._settings),
+            nudge=lambda: None,
+            limits=ChangeLimits.of(self._settings),
+            settings=self._settings,
+            router_id="",
+            watch=Watch(replace(self._settings, watch_bytes=0)),  # nobody watches a worker
+        )
+
+
+def _told(before: str | None, now: str) -> str:
+    """Logged once for each new reason, or one that lasts would fill the log."""
+    if now != before:
+        log.warning("%s; trying on", now)
+    return now
