@@ -5,11 +5,14 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 import click
 
 from sie.errors import ConfigurationError, SieError
+
+Command: TypeAlias = Callable[..., None]
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -21,16 +24,19 @@ def main() -> None:
     """
 
 
-def _settings_flags(command: Any) -> Any:
+def _settings_flags(*, without: str) -> Callable[[Command], Command]:
     """One flag for every setting that is not secret: `--config-store-dir` for SIE_CONFIG_STORE_DIR, and so on, with
-    the setting's reason as its help."""
+    the setting's reason as its help. `without`: the setting that is no business of this command."""
     from sie.settings import Settings
 
-    for one in reversed(dataclasses.fields(Settings)):
-        variable: str = one.metadata["variable"]
-        if variable.startswith("SIE_") and not one.metadata["secret"]:
-            command = _flag(variable, one.name, one.default, one.metadata["why"], one.metadata["flag"])(command)
-    return command
+    def add(command: Command) -> Command:
+        for one in reversed(dataclasses.fields(Settings)):
+            variable: str = one.metadata["variable"]
+            if variable.startswith("SIE_") and not one.metadata["secret"] and one.name != without:
+                command = _flag(variable, one.name, one.default, one.metadata["why"], one.metadata["flag"])(command)
+        return command
+
+    return add
 
 
 _NOTHING = {None: "unset", (): "none", "": "none"}
@@ -48,7 +54,7 @@ def _flag(variable: str, name: str, default: Any, why: str, called: str | None) 
 
 
 @main.command()
-@_settings_flags
+@_settings_flags(without="bundle")
 def serve(**flags: Any) -> None:
     """Run the engine: Config API and inference in one process.
 
@@ -65,7 +71,7 @@ def serve(**flags: Any) -> None:
 
 
 @main.command()
-@_settings_flags
+@_settings_flags(without="bundle")
 def router(**flags: Any) -> None:
     """Run a router: the Config API, and inference passed on to workers (`--worker http://host:port`, repeatable).
 
@@ -76,9 +82,26 @@ def router(**flags: Any) -> None:
     with _told_plainly():
         settings = Settings.from_environment(flags=flags)
         from sie.program import plain_summary, run_program
-        from sie.service import serve_router
+        from sie.router.service import serve_router
 
         run_program(serve_router, settings, plain_summary("router"))
+
+
+@main.command()
+@_settings_flags(without="bundles")
+def worker(**flags: Any) -> None:
+    """Run a worker: the models of one bundle, for the routers that dial it.
+
+    It hears of models over NATS (SIE_NATS_URL), or reads a shared store (SIE_CONFIG_STORE_DIR=s3://… or gs://…).
+    """
+    from sie.settings import Settings
+
+    with _told_plainly():
+        settings = Settings.from_environment(flags=flags)
+        from sie.program import plain_summary, run_program
+        from sie.worker.service import serve_worker
+
+        run_program(serve_worker, settings, plain_summary("worker"))
 
 
 @main.group()

@@ -9,7 +9,6 @@ from functools import partial
 from typing import Any
 
 from sie.catalog.document import write_document
-from sie.errors import SieError
 from sie.flow import answer_post
 from sie.router.dispatch import LocalWorkers
 from sie.router.plane import ConfigPlane, open_plane

@@ -66,9 +66,9 @@ async def answer_post(
     change = read_change(await read_body(), writer.limits)  # 400 413 422
     commit = await writer.submit(Order(change=change, key=key, dry_run=dry_run))  # -> 2   409 422 503
     if not dry_run:
-        with trio.move_on_after(writer.settings.ack_patience_s):
+        with trio.move_on_after(writer.patience_s):
             await fleet.wait_acked(commit.needed, linger_s=writer.settings.ack_linger_ms / 1000)  # <- 3, an event
-    return commit, answer(commit, fleet.acks(commit.needed), writer.router_id)  # 201 200
+    return commit, answer(commit, fleet.acks(commit.needed), writer)  # 201 200
 
 
 # 2. The write. It runs in the writer's one task, which no request can cancel.
@@ -117,11 +117,13 @@ async def keep_bundle_current(
 # The documented answer.
 
 
-def answer(commit: Commit, acks: Acks, router_id: str) -> dict[str, Any]:
+def answer(commit: Commit, acks: Acks, writer: Writer) -> dict[str, Any]:
     """The JSON of a 201 or 200: the page's keys, then this project's additions."""
     warnings = list(commit.warnings)
     if acks.total == 0:
         warnings.append("no_eligible_workers_connected")
+    elif acks.pending and writer.unheard:
+        warnings.append(writer.unheard)
     elif acks.pending and not commit.dry_run:
         waiting = ", ".join(sorted(set(acks.bundles) - set(acks.acked_bundles)))
         warnings.append(f"Serving readiness not met within timeout: no worker of {waiting} has confirmed yet")
@@ -137,7 +139,7 @@ def answer(commit: Commit, acks: Acks, router_id: str) -> dict[str, Any]:
         "acked_workers": acks.acked,
         "total_eligible": acks.total,
         "pending_workers": acks.total - acks.acked,
-        "router_id": router_id,
+        "router_id": writer.router_id,
         "config_revision": commit.revision,
     }
     if acks.nacks:

@@ -1,4 +1,4 @@
-"""The engine, and a router, behind HTTP: `await nursery.start(sie.serve, settings)`."""
+"""The engine behind HTTP: `await nursery.start(sie.serve, settings)`."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ from sie.engine import open_engine
 from sie.http.app import http_app
 from sie.http.auth import Access
 from sie.http.server import serve_app
+from sie.router.cluster_socket import cluster_blueprint
 from sie.router.health import health_blueprint
 from sie.router.plane import ConfigPlane
-from sie.router.proxy import proxy_blueprint
-from sie.router.router import open_router
 from sie.router.routes import config_blueprint
 from sie.router.watch import watch_blueprint
 from sie.services import open_services
@@ -36,38 +35,22 @@ async def serve(  # noqa: ASYNC128 — serve_app says it
     ends at once; accepted writes stay. Raises ConfigurationError and StoreCorrupt as `open_engine` does.
     """
     settings = settings if settings is not None else Settings.from_environment()
-    access = _access(settings)
+    access = access_of(settings)
     async with open_engine(settings) as engine:
         inference = inference_blueprint(engine.dispatch, settings, access)
-        await _serve_plane(engine, inference, access, stop if stop is not None else trio.Event(), task_status)
+        await serve_plane(engine, inference, access, stop if stop is not None else trio.Event(), task_status)
 
 
-async def serve_router(  # noqa: ASYNC128 — serve_app says it
-    settings: Settings,
-    *,
-    stop: trio.Event | None = None,
-    task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED,
-) -> None:
-    """As `serve`, for a router: inference is passed on to the workers it is linked to."""
-    access = _access(settings)
-    async with open_router(settings) as router:
-        await _serve_plane(
-            router,
-            proxy_blueprint(router.proxy, access),
-            access,
-            stop if stop is not None else trio.Event(),
-            task_status,
-        )
-
-
-async def _serve_plane(  # noqa: ASYNC128 — serve_app says it
+async def serve_plane(  # noqa: ASYNC128 — serve_app says it
     plane: ConfigPlane, inference: Blueprint, access: Access, stop: trio.Event, task_status: trio.TaskStatus[str]
 ) -> None:
+    """The Config API over a plane, and inference beside it, until `stop`; see `serve`."""
     app = http_app(
         plane.settings,
         health_blueprint(plane, access),
         config_blueprint(plane, access),
         watch_blueprint(plane.watch, access),
+        cluster_blueprint(plane, access),
         inference,
     )
     async with open_services("served to the end") as services:
@@ -78,10 +61,12 @@ async def _serve_plane(  # noqa: ASYNC128 — serve_app says it
 async def _end_streams(plane: ConfigPlane, stop: trio.Event) -> None:
     """What has no end of its own ends when the stop is told, and not with the grace period."""
     await stop.wait()
+    plane.stopping.set()
     plane.watch.end()
 
 
-def _access(settings: Settings) -> Access:
+def access_of(settings: Settings) -> Access:
+    """Who may do what, by the settings' tokens; a warning if that is everybody."""
     access = Access(auth_token=settings.auth_token, admin_token=settings.admin_token)
     if access.open:
         log.warning("neither SIE_AUTH_TOKEN nor SIE_ADMIN_TOKEN is set: everybody may add models and infer")

@@ -108,9 +108,7 @@ class Settings:
     # -- catalog
     models_dir: Path | None = _var("SIE_MODELS_DIR", _maybe_path, None, "model YAML files; unset: the built-in ones")
     bundles_dir: Path | None = _var("SIE_BUNDLES_DIR", _maybe_path, None, "bundle YAML files; unset: the built-in ones")
-    bundles: tuple[str, ...] = _var(
-        "SIE_BUNDLES", _names, (), "bundles this process knows; empty: all", flag="--known-bundle"
-    )
+    bundles: tuple[str, ...] = _var("SIE_BUNDLES", _names, (), "bundles this process runs or knows; empty: all")
 
     # -- config store
     store_dir: str | None = _var("SIE_CONFIG_STORE_DIR", _maybe_text, None, "unset: in memory, lost on restart")
@@ -177,7 +175,7 @@ class Settings:
     )
 
     # -- a worker
-    bundle: str = _var("SIE_BUNDLE", _text, "default", "the one bundle a worker process serves", flag="--bundle")
+    bundle: str = _var("SIE_BUNDLE", _text, "default", "the one bundle a worker process serves")
     catchup_s: float = _var(
         "SIE_CATCHUP_S", _seconds, 10.0, "a worker that nobody can tell the truth serves what it has after this"
     )
@@ -243,7 +241,8 @@ class Settings:
         "SIE_ROUTER_KEPT_BYTES", _number, 1 * MIB, "of a request's body, kept to repeat it on another worker"
     )
 
-    # -- watching the config
+    # -- watching the config, and the cluster
+    cluster_status_s: float = _var("SIE_CLUSTER_STATUS_S", _seconds, 1.0, "between statuses; what v0.1.10 sends")
     watch_bytes: int = _var(
         "SIE_WATCH_BYTES", _number, 16 * MIB, "entries kept for watchers to resume from, about 2 KiB each"
     )

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 
 _ADDRESS = re.compile(r"serving at (http://\S+)")
@@ -18,7 +18,7 @@ _START_S = 30
 
 @dataclass
 class Served:
-    """One `sie serve`. `address` once it serves; `output` collects what it has printed."""
+    """One process. `address` once it serves; `output` collects what it has printed."""
 
     process: subprocess.Popen[str]
     address: str = ""
@@ -35,12 +35,17 @@ class Served:
         return self.process.wait(within_s)
 
 
-@contextmanager
-def sie_serve(*flags: str, environment: Mapping[str, str] | None = None) -> Iterator[Served]:
+def sie_serve(*flags: str, environment: Mapping[str, str] | None = None) -> AbstractContextManager[Served]:
     """`sie serve` on a free port with these flags; killed at the end if it still runs."""
+    return sie_process("serve", *flags, environment=environment)
+
+
+@contextmanager
+def sie_process(command: str, *flags: str, environment: Mapping[str, str] | None = None) -> Iterator[Served]:
+    """`sie serve`, `sie router` or `sie worker`, as `sie_serve`."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("SIE_")}
     process = subprocess.Popen(
-        [sys.executable, "-m", "sie.cli", "serve", "--host", "127.0.0.1", "--port", "0", *flags],
+        [sys.executable, "-m", "sie.cli", command, "--host", "127.0.0.1", "--port", "0", *flags],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -62,7 +67,7 @@ def sie_serve(*flags: str, environment: Mapping[str, str] | None = None) -> Iter
     reader.start()
     try:
         if not up.wait(_START_S) or not served.address:
-            raise AssertionError("sie serve did not start:\n" + "".join(served.output))
+            raise AssertionError(f"sie {command} did not start:\n" + "".join(served.output))
         yield served
     finally:
         if process.poll() is None:

@@ -47,6 +47,7 @@ print(json.dumps({
     "model": client.get_model(model)["dims"],
     "capacity": client.get_capacity() if sys.argv[3] == "router" else None,
     "refused": refused,
+    "watched": next(iter(client.watch()))["cluster"]["worker_count"] if sys.argv[3] == "router" else None,
 }))
 """
 
@@ -94,6 +95,7 @@ def test_the_sdk_encodes_scores_and_lists(running: Served, sdk: Path) -> None:
     if front == "router":
         assert told["capacity"]["status"] == "healthy"
         assert told["capacity"]["worker_count"] == 1
+        assert told["watched"] == 1
     assert told["refused"] == ["RequestError", "MODEL_NOT_FOUND", 404]
 
 

@@ -82,9 +82,12 @@ def test_ci_runs_what_the_readme_tells_a_person_to_run() -> None:
 
 
 def test_every_setting_that_is_not_secret_is_a_flag() -> None:
-    shown = subprocess.run(
-        [sys.executable, "-m", "sie.cli", "serve", "--help"], capture_output=True, text=True, check=True
-    ).stdout
+    shown = "".join(
+        subprocess.run(
+            [sys.executable, "-m", "sie.cli", command, "--help"], capture_output=True, text=True, check=True
+        ).stdout
+        for command in ("serve", "worker")
+    )
     variables = {one.metadata["variable"] for one in dataclasses.fields(sie.settings.Settings)}
     in_help = set(re.findall(r"\[(SIE_[A-Z_]+);", shown))
     secrets = {"SIE_AUTH_TOKEN", "SIE_ADMIN_TOKEN", "SIE_NATS_URL", "SIE_BUS_KEY"}

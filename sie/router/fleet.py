@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -29,7 +30,7 @@ class Needed:
 class Acks:
     """How the eligible workers stand to one change, at one moment.
 
-    `acked_bundles`: eligible bundles with at least one ack. `nacks`: by worker name.
+    `acked_bundles`: eligible bundles with at least one ack. `nacks`: by worker key.
     """
 
     bundles: Sequence[str]
@@ -55,12 +56,20 @@ class Acks:
         return len(self.acked_bundles) == len(self.bundles_with_workers)
 
 
+# Of each bundle: a worker that is further behind than this many changes is behind in any case.
+_HASHES_KEPT = 64
+
+
 class Fleet:
     """Keeps the newest status of every worker. One owner tells it; anybody may ask and wait."""
 
-    def __init__(self) -> None:
+    def __init__(self, gate_s: float = 3.0) -> None:
+        """`gate_s`: after so long a worker of SIE v0.1.10 gets a profile's traffic whatever its hash says."""
+        self._gate_s = gate_s
         self._workers: dict[str, WorkerStatus] = {}
         self._changed = trio.Event()
+        # bundle -> bundle_config_hash -> the revision it is of, and when it was noted; oldest first
+        self._hashes: dict[str, OrderedDict[str, tuple[int, float]]] = {}
 
     def heard(self, status: WorkerStatus) -> None:
         """A worker said how it stands."""
@@ -71,6 +80,18 @@ class Fleet:
         """A worker is gone; `key` as its statuses have it. Unknown ones are fine."""
         if self._workers.pop(key, None) is not None:
             self._wake()
+
+    def note_hash(self, bundle: str, config_hash: str, revision: int) -> None:
+        """What a bundle hashes to as of a revision: a worker of SIE v0.1.10 that shows this hash knows as much."""
+        known = self._hashes.setdefault(bundle, OrderedDict())
+        known.setdefault(config_hash, (revision, trio.current_time()))
+        while len(known) > _HASHES_KEPT:
+            known.popitem(last=False)
+        self._wake()
+
+    async def wait_changed(self) -> None:
+        """Return when any worker has said something, come or gone."""
+        await self._changed.wait()
 
     def _wake(self) -> None:
         self._changed.set()
@@ -86,7 +107,11 @@ class Fleet:
 
     def serving(self, bundle: str, *, store: str, revision: int) -> Sequence[WorkerStatus]:
         """The gate: healthy workers of the bundle that know everything up to `revision` of this store."""
-        return tuple(one for one in self.in_bundle(bundle) if _knows(one, store, revision))
+        return tuple(
+            one
+            for one in self.in_bundle(bundle)
+            if self._knows(one, store, revision) or (one.by_hash and self._waited_for(bundle, revision))
+        )
 
     def acks(self, needed: Needed) -> Acks:
         """How the eligible workers stand now."""
@@ -98,8 +123,8 @@ class Fleet:
             for worker in workers:
                 refused = tuple(one for one in worker.nacks if one.model == needed.model and one.profile in profiles)
                 if refused:
-                    nacks[worker.name] = refused
-                elif _knows(worker, needed.store, needed.revision):
+                    nacks[worker.key] = refused
+                elif self._knows(worker, needed.store, needed.revision):
                     acked[bundle] += 1
         return Acks(
             bundles=needed.bundles,
@@ -125,7 +150,15 @@ class Fleet:
             if lingering.cancelled_caught:
                 return
 
+    def _knows(self, worker: WorkerStatus, store: str, revision: int) -> bool:
+        if revision == 0:
+            return True  # what a file brought is known to every worker of the bundle, whatever store it follows
+        if worker.by_hash:
+            known = self._hashes.get(worker.bundle, OrderedDict()).get(worker.bundle_config_hash)
+            return known is not None and known[0] >= revision
+        return worker.store == store and worker.revision >= revision
 
-def _knows(worker: WorkerStatus, store: str, revision: int) -> bool:
-    # What a file brought (0) is known to every worker of the bundle: no store is needed for it.
-    return revision == 0 or (worker.store == store and worker.revision >= revision)
+    def _waited_for(self, bundle: str, revision: int) -> bool:
+        """Whether workers of SIE v0.1.10 have had time enough for it: their hashes need not ever fit ours."""
+        noted = [when for known, when in self._hashes.get(bundle, OrderedDict()).values() if known >= revision]
+        return bool(noted) and trio.current_time() - min(noted) >= self._gate_s

@@ -11,13 +11,11 @@ from functools import partial
 
 import trio
 
-from sie.bus.contract import Bus, Notice
+from sie.bus.contract import Bus
 from sie.bus.joined import JoinedBus
 from sie.bus.local import LocalBus
-from sie.bus.nats import Described, NatsBus
 from sie.catalog.change import ChangeLimits
 from sie.catalog.digest import bundle_config_hash
-from sie.catalog.document import write_document
 from sie.errors import StoreCorrupt, StoreUnavailable
 from sie.files import load_catalog
 from sie.router.fleet import Fleet
@@ -28,15 +26,11 @@ from sie.router.writer import Writer
 from sie.services import open_services
 from sie.settings import Settings
 from sie.store.contract import Store
-from sie.store.open import open_store
+from sie.store.open import is_shared, open_store
 from sie.wire.status import WorkerStatus
 from sie.worker.compute import Compute
 
 log = logging.getLogger(__name__)
-
-# Models of a bundle whose hash goes out with each change: 20 us a model, while a client waits. No known reader looks at
-# it, v0.1.10's workers neither; above this it is left empty.
-_HASHED_MOST = 200
 
 
 class ConfigPlane:
@@ -48,6 +42,7 @@ class ConfigPlane:
         self.writer = writer
         self.fleet = fleet
         self.watch = watch
+        self.stopping = trio.Event()  # what has no end of its own ends then
         self.compute: Compute | None = None  # in a process that runs models as well
         self._hashes: dict[str, tuple[int, str]] = {}  # bundle -> at which revision, hash
 
@@ -92,7 +87,7 @@ async def open_plane(settings: Settings) -> AsyncIterator[tuple[ConfigPlane, Bus
     catalog, faults = load_catalog(settings, store.origin if store is not None else 0)
     for fault in faults:
         log.error("left out %s", fault.message)
-    near, fleet, watch = LocalBus(), Fleet(), Watch(settings)
+    near, fleet, watch = LocalBus(), Fleet(settings.ack_patience_s), Watch(settings)
     router_id = f"{settings.router_name or socket.gethostname()}-{secrets.token_hex(3)}"
     head = Head(
         catalog,
@@ -104,22 +99,20 @@ async def open_plane(settings: Settings) -> AsyncIterator[tuple[ConfigPlane, Bus
         settings=settings,
         router_id=router_id,
     )
-    if settings.nats_url is None:
-        writer = Writer(head, near, settings)
-        async with open_services("the config plane's block has ended") as services:
-            await services.start(writer.run)
-            yield ConfigPlane(settings=settings, head=head, writer=writer, fleet=fleet, watch=watch), near
-    else:
-        _warn_of_unshared_store(settings)
-        nats = NatsBus(settings, name=router_id, describe=partial(_describe, head))
-        bus = JoinedBus(near, nats)
-        writer = Writer(head, bus, settings)
-        reconcile = Reconcile(writer=writer, fleet=fleet, nats=nats, settings=settings)
-        async with open_services("the config plane's block has ended") as services:
+    nats = None
+    if settings.nats_url is not None:
+        from sie.router.announcing import nats_bus  # late: a quarter of a start's imports, for those on NATS only
+
+        nats = nats_bus(settings, head)
+    bus: Bus = near if nats is None else JoinedBus(near, nats)
+    writer = Writer(head, bus, settings)
+    async with open_services("the config plane's block has ended") as services:
+        if nats is not None:
             await services.start(nats.run)
-            await services.start(writer.run)
-            await services.start(reconcile.run)
-            yield ConfigPlane(settings=settings, head=head, writer=writer, fleet=fleet, watch=watch), bus
+        await services.start(writer.run)
+        if nats is not None or is_shared(settings):
+            await services.start(Reconcile(writer=writer, fleet=fleet, nats=nats, settings=settings).run)
+        yield ConfigPlane(settings=settings, head=head, writer=writer, fleet=fleet, watch=watch), bus
     await head.aclose()
 
 
@@ -132,24 +125,3 @@ async def _reach(settings: Settings) -> Store | None:
     except StoreUnavailable as fault:
         log.error("the config store cannot be used yet, serving filesystem models: %s", fault.message)
         return None
-
-
-def _warn_of_unshared_store(settings: Settings) -> None:
-    if settings.store_dir is None:
-        log.warning("SIE_NATS_URL without SIE_CONFIG_STORE_DIR: added models are lost when this router ends")
-    elif "://" not in settings.store_dir:
-        log.warning("SIE_NATS_URL with a local config store: right for a single router only; share s3:// or gs://")
-
-
-def _describe(head: Head, notice: Notice) -> Described:
-    """What messages about an entry say beside it, for readers of SIE v0.1.10."""
-    model = head.catalog.find(notice.entry.model_id)
-    assert model is not None, "an entry is published once it is applied"
-    bundles = {bundle: head.catalog.in_bundle(bundle) for bundle in notice.previous}
-    return Described(
-        model_config=write_document(model.document),
-        epoch=notice.entry.revision + (head.catalog.imported_epoch or 0),
-        bundle_config_hashes={
-            bundle: bundle_config_hash(models) for bundle, models in bundles.items() if len(models) <= _HASHED_MOST
-        },
-    )

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import random
+from typing import TYPE_CHECKING
 
 import trio
 
-from sie.bus.nats import NatsBus
 from sie.errors import BusUnavailable, ShuttingDown, SieError, StoreUnavailable
 from sie.router.fleet import Fleet
 from sie.router.writer import Writer
@@ -15,13 +15,16 @@ from sie.settings import Settings
 from sie.wire.sync import SyncRequest
 from sie.worker.follow import CaughtUp
 
+if TYPE_CHECKING:
+    from sie.bus.nats import NatsBus
+
 log = logging.getLogger(__name__)
 
 
 class Reconcile:
-    """Keeps a router on NATS level with its store, and its workers with it."""
+    """Keeps a router level with its store, and its workers with it. `nats`: None where only the store is shared."""
 
-    def __init__(self, *, writer: Writer, fleet: Fleet, nats: NatsBus, settings: Settings) -> None:
+    def __init__(self, *, writer: Writer, fleet: Fleet, nats: NatsBus | None, settings: Settings) -> None:
         self._writer = writer
         self._fleet = fleet
         self._nats = nats
@@ -30,8 +33,9 @@ class Reconcile:
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Until cancelled: hear other routers, answer who catches up, and look at the store now and then."""
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._hear_routers)
-            nursery.start_soon(self._nats.serve_sync, self.answer_sync)
+            if self._nats is not None:
+                nursery.start_soon(self._hear_routers, self._nats)
+                nursery.start_soon(self._nats.serve_sync, self.answer_sync)
             nursery.start_soon(self._look_now_and_then)
             task_status.started()
 
@@ -41,11 +45,15 @@ class Reconcile:
         await self._writer.refresh()
         if request.bundle not in head.catalog.bundles:
             return CaughtUp(store=head.store_id, revision=head.revision, models=())
-        return await head.catch_up(request.bundle, request.store, request.since)
+        since, store = request.since, request.store
+        if request.digest and since == head.catalog.bundle_head(request.bundle):
+            # Level by number and different by content: what differs cannot be told, so all of it is said again.
+            since = since if request.digest == head.catalog.digest(request.bundle) else -1
+        return await head.catch_up(request.bundle, store, since)
 
-    async def _hear_routers(self) -> None:
+    async def _hear_routers(self, nats: NatsBus) -> None:
         """A router takes only the news from the bus; the content it reads in the store. A reconnect is news as well."""
-        with self._nats.follow_all() as hints:
+        with nats.follow_all() as hints:
             async for _ in hints:
                 while hints.statistics().current_buffer_used:
                     hints.receive_nowait()  # one look answers all that is waiting
@@ -63,9 +71,10 @@ class Reconcile:
         except (StoreUnavailable, ShuttingDown) as fault:
             log.debug("the config store cannot be read: %s", fault.message)
             return
-        await self._tell_those_behind()
+        if self._nats is not None:
+            await self._tell_those_behind(self._nats)
 
-    async def _tell_those_behind(self) -> None:
+    async def _tell_those_behind(self, nats: NatsBus) -> None:
         """Say the newest entry of a bundle again if a worker has not got so far: it finds the gap and catches up."""
         head = self._writer.head
         behind = {
@@ -77,7 +86,7 @@ class Reconcile:
         }
         for notice in {id(one): one for bundle in behind if (one := head.newest.get(bundle))}.values():
             try:
-                await self._nats.publish(notice)
+                await nats.publish(notice)
             except BusUnavailable as lost:
                 log.debug("revision %d is said again later: %s", notice.entry.revision, lost)
             except SieError as fault:

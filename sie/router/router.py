@@ -6,11 +6,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from sie.router.forward import open_forwarder
+from sie.router.hashes import keep_hashes
 from sie.router.links import Links
 from sie.router.plane import ConfigPlane, open_plane
 from sie.router.proxy import Proxy
 from sie.services import open_services
 from sie.settings import Settings
+from sie.store.open import is_shared
 
 
 class Router(ConfigPlane):
@@ -36,7 +38,12 @@ async def open_router(settings: Settings) -> AsyncIterator[Router]:
         open_forwarder(settings) as forwarder,
         open_services("the router's block has ended") as services,
     ):
+        if settings.nats_url is None and not is_shared(settings):
+            plane.writer.unheard = (
+                "workers_not_told: with neither SIE_NATS_URL nor a shared store they cannot hear of it"
+            )
         links = Links(plane.fleet.heard, plane.fleet.left, settings)
         await services.start(links.run)
+        services.start_soon(keep_hashes, plane)
         proxy = Proxy(plane.head, plane.fleet, forwarder, settings, plane.wait_revision)
         yield Router(plane, proxy=proxy, links=links)

@@ -44,6 +44,12 @@ class Writer:
         self.settings = settings
         self._desk, self._inbox = trio.open_memory_channel[_Ticket](settings.orders_waiting)
         self._imported = False
+        self.unheard: str | None = None  # why the workers cannot hear of a change, where they cannot
+
+    @property
+    def patience_s(self) -> float:
+        """How long an answer waits for workers to confirm: not at all for those who cannot have heard."""
+        return 0 if self.unheard else self.settings.ack_patience_s
 
     @property
     def limits(self) -> ChangeLimits:

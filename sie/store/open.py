@@ -37,8 +37,8 @@ def is_shared(settings: Settings) -> bool:
 
 async def open_to_read(settings: Settings) -> Store:
     """The shared store that the settings name, to which nothing is to be put. Raises as `open_store` does."""
-    assert settings.store_dir is not None and is_shared(settings), "a local store is its one router's"
-    address = Address.read(settings.store_dir)
+    assert is_shared(settings), "a local store is its one router's"
+    address = Address.read(settings.store_dir or "")
     return await open_objects(
         partial(connect, address, settings.store_timeout_s), str(address), settings, only_read=True
     )

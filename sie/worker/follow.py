@@ -43,6 +43,7 @@ class BundleCatalog:
         self._fresh = fresh
         self._coverage = Coverage()
         self._must_look = False
+        self._heard: dict[int, Entry] = {}  # past what is complete: to be taken on again over an older reading
 
     @property
     def complete_to(self) -> int:
@@ -63,10 +64,10 @@ class BundleCatalog:
         if isinstance(hint, Nudge) or hint.store != self.store:
             self._must_look = True  # of another store than the one followed so far, only reading it tells what holds
             return
-        model = self.catalog.apply(hint.entry)
-        if model is not None:
-            self.nacks.update(_refused(self.name, self.catalog, model))
+        self.suggest(hint.entry)
         self._coverage.heard(hint.entry.revision, hint.previous[self.name])
+        self._heard[hint.entry.revision] = hint.entry
+        self._forget_what_is_complete()
 
     def suggest(self, entry: Entry) -> None:
         """Take on, provisionally, what has no place in any store's order; it counts as nothing known."""
@@ -91,15 +92,31 @@ class BundleCatalog:
             nacks.update(_refused(self.name, catalog, model))
             catalog.digest(self.name)  # asked for here, so that not all models are hashed at once in the end
 
-        await in_turns(caught_up.models, take)
+        if caught_up.revision >= coverage.complete_to:  # a reading from before says nothing new, and less
+            await in_turns(caught_up.models, take)
         coverage.read_to(caught_up.revision)
+        same = caught_up.store == self.store
         self.store, self.catalog, self._coverage, self.nacks = caught_up.store, catalog, coverage, nacks
         self._must_look, self.caught_up = False, True
+        self._forget_what_is_complete()
+        for entry in self._heard.values() if same else ():
+            self.suggest(entry)
+        if not same:
+            self._heard.clear()
+
+    def _forget_what_is_complete(self) -> None:
+        for revision in [one for one in self._heard if one <= self.complete_to]:
+            del self._heard[revision]
 
 
 def _refused(bundle: str, catalog: Catalog, model: Model) -> Iterator[tuple[tuple[str, str], Nack]]:
-    """The profiles of this bundle whose adapter this build lacks; other bundles' are no business here."""
-    for profile in model.profiles:
+    """The profiles of this bundle whose adapter this build lacks; other bundles' are no business here.
+
+    One whose parent has not been heard of yet is judged when it has.
+    """
+    for profile, one in model.profiles.items():
+        if one.extends is not None and one.extends not in model.profiles:
+            continue
         if bundle not in catalog.bundles_of(model, profile):
             continue
         adapter = model.resolve(profile).adapter_path

@@ -82,36 +82,27 @@ class Standing:
         while not met():
             seen = await self.wait_changed(seen)
 
-    def status(self) -> WorkerStatus:
-        """How it stands right now. Its `bundle_config_hash` may be that of a moment ago."""
+    def message(self) -> str:
+        """The message of `/ws/status`, for now. Its `bundle_config_hash` may be that of a moment ago."""
         load = self._worker.compute.statistics()
-        return replace(
+        models = list(self._models(load))
+        memory_bytes = load.memory_budget_bytes or 0
+        status = replace(
             self._worker.status(),
             ready=self.ready,
             bundle_config_hash=self._hash,
-            loaded_models=tuple(one["name"] for one in self._models(load) if one["state"] == "loaded"),
+            loaded_models=[one["name"] for one in models if one["state"] == "loaded"],
             queue_depth=load.queue_depth,
-            memory_used_bytes=load.memory_used_bytes,
-            memory_total_bytes=load.memory_budget_bytes or 0,
-            gpu_count=0 if load.device == "cpu" else 1,
         )
-
-    def message(self) -> str:
-        """The message of `/ws/status`, for now."""
-        load = self._worker.compute.statistics()
         process = Process(
             timestamp=time.time(),
             version=server_version(),
             uptime_s=int(time.monotonic() - self._began),
             pid=os.getpid(),
-            device=Device(
-                name=load.device,
-                memory_used_bytes=load.memory_used_bytes,
-                memory_total_bytes=load.memory_budget_bytes or 0,
-            ),
-            models=list(self._models(load)),
+            device=Device(name=load.device, memory_used_bytes=load.memory_used_bytes, memory_total_bytes=memory_bytes),
+            models=models,
         )
-        return write_status(self.status(), process).decode()
+        return write_status(status, process).decode()
 
     def _models(self, load: ComputeStatistics) -> Iterator[Mapping[str, Any]]:
         """Each model that is more than configured."""

@@ -53,17 +53,25 @@ class AskRouters:
         self.trouble: str | None = "no router has been asked yet"
         self._bus = bus
         self._known = known
-        self._told = ""  # the digest last asked with: an answer to it that changed nothing would change nothing again
+        self._asked_with = ""  # a digest; told once that it differs, one that has not changed since would differ again
 
     async def __call__(self, bundle: str, store: str, since: int) -> CaughtUp | None:
         digest = "" if self._known.gap else self._known.catalog.digest(bundle)
-        try:
-            found = await self._bus.sync(bundle, store, since, "" if digest == self._told else digest)
-        except BusUnavailable as fault:
-            self.trouble = _told(self.trouble, f"no router can be asked over NATS: {fault.message}")
-            return None
-        self.trouble, self._told = None, digest
+        found: CaughtUp | None = None
+        async with trio.open_nursery() as asking:
+            asking.start_soon(self._give_up_when_lost, asking.cancel_scope)
+            try:
+                found = await self._bus.sync(bundle, store, since, "" if digest == self._asked_with else digest)
+                self.trouble, self._asked_with = None, digest
+            except BusUnavailable as fault:
+                self.trouble = _told(self.trouble, f"no router can be asked over NATS: {fault.message}")
+            asking.cancel_scope.cancel(reason="answered, or refused")
         return found
+
+    async def _give_up_when_lost(self, asking: trio.CancelScope) -> None:
+        """No answer comes over another connection than the question went."""
+        await self._bus.wait_changed(self._bus.connection)
+        asking.cancel(reason="the connection it was asked over is gone")
 
     async def aclose(self) -> None:
         """The bus is not ours to close."""

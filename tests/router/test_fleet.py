@@ -99,3 +99,30 @@ async def test_a_worker_that_leaves_is_not_waited_for(autojump_clock: MockClock,
     nursery.start_soon(wait)
     await wait_all_tasks_blocked()
     fleet.left("a")
+
+
+def old(config_hash: str) -> WorkerStatus:
+    return WorkerStatus(name="old", bundle="one", ready=True, by_hash=True, bundle_config_hash=config_hash)
+
+
+async def test_a_worker_of_v0_1_10_confirms_by_a_hash_of_this_revision_or_a_later_one() -> None:
+    fleet = fleet_of(old("of six"))
+    for revision, config_hash in ((6, "of six"), (7, "of seven"), (8, "of eight")):
+        fleet.note_hash("one", config_hash, revision)
+    assert fleet.acks(NEEDED).acked == 0
+    fleet.heard(old("of eight"))
+    assert fleet.acks(NEEDED).acked == 1
+    fleet.heard(old("of something else"))
+    assert fleet.acks(NEEDED).acked == 0
+
+
+async def test_a_worker_of_v0_1_10_is_kept_from_new_profiles_for_three_seconds_at_most(
+    autojump_clock: MockClock,
+) -> None:
+    fleet = fleet_of(old("of nothing we know"))
+    fleet.note_hash("one", "of seven", 7)
+    await trio.sleep(2.9)
+    assert fleet.serving("one", store="s", revision=7) == ()
+    assert [one.name for one in fleet.serving("one", store="s", revision=0)] == ["old"]
+    await trio.sleep(0.2)
+    assert [one.name for one in fleet.serving("one", store="s", revision=7)] == ["old"]

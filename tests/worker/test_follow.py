@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import trio
@@ -62,6 +63,38 @@ async def test_a_gap_is_seen_and_nothing_beyond_it_is_counted() -> None:
     assert (bundle.complete_to, bundle.misses_something) == (5, False)
 
 
+def appended(revision: int, profile: str) -> Entry:
+    """A profile of a/m1 that extends its default."""
+    return replace(entry(1), profiles={profile: {"extends": "default"}}, revision=revision)
+
+
+async def test_a_profile_may_be_heard_of_before_its_parent() -> None:
+    bundle = BundleCatalog("default", fresh)
+    await bundle.replace(truth())
+    bundle.store = "s"
+    bundle.apply(Notice(store="s", entry=appended(2, "child"), previous={"default": 1}))
+    assert (bundle.complete_to, bundle.misses_something) == (0, True)
+    bundle.apply(Notice(store="s", entry=entry(1), previous={"default": 0}))
+    assert (bundle.complete_to, bundle.misses_something) == (2, False)
+    model = bundle.catalog.find("a/m1")
+    assert model is not None
+    assert model.resolve("child").adapter_path == ADAPTER
+
+
+@pytest.mark.parametrize("previous", [1, 2])
+async def test_what_was_heard_outlives_a_reading_that_is_older(previous: int) -> None:
+    """A router that lags behind answers a catch-up with less than the bus has said already."""
+    bundle = BundleCatalog("default", fresh)
+    await bundle.replace(truth(1))
+    bundle.apply(Notice(store="s", entry=appended(3, "late"), previous={"default": previous}))
+    known = bundle.complete_to
+    await bundle.replace(truth(1))
+    model = bundle.catalog.find("a/m1")
+    assert model is not None
+    assert set(model.profiles) == {"default", "late"}
+    assert bundle.complete_to == known
+
+
 async def test_another_store_is_taken_on_whole_or_not_at_all() -> None:
     """Told of another store, and failing on the way: it still stands where it stood, and will look again."""
     broken = [True]
@@ -94,6 +127,16 @@ async def test_one_cut_off_while_it_catches_up_does_not_count_it(monkeypatch: py
     assert (scope.cancelled_caught, bundle.complete_to) == (True, 1)
     await bundle.replace(truth(2, 3))
     assert bundle.complete_to == 3
+
+
+async def test_one_that_nobody_can_tell_the_truth_knows_that_it_misses_something() -> None:
+    bundle = BundleCatalog("default", fresh)
+    await bundle.replace(None)
+    assert (bundle.caught_up, bundle.misses_something) == (False, True)
+    await bundle.replace(truth(1))
+    assert (bundle.caught_up, bundle.misses_something) == (True, False)
+    await bundle.replace(None)
+    assert (bundle.complete_to, bundle.caught_up, bundle.misses_something) == (1, True, True)
 
 
 class Scripted(Worker):
