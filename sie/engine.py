@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -15,6 +16,7 @@ from sie.router.plane import ConfigPlane, open_plane
 from sie.services import open_services
 from sie.settings import Settings
 from sie.wire.inference import EncodeAnswer, EncodeRequest, Item, ModelInfo, ScoreAnswer, ScoreRequest
+from sie.wire.status import WorkerStatus
 from sie.worker.compute import Compute
 from sie.worker.dispatch import Dispatch
 from sie.worker.supervise import supervise
@@ -31,7 +33,23 @@ class Engine(ConfigPlane):
             settings=plane.settings, head=plane.head, writer=plane.writer, fleet=plane.fleet, watch=plane.watch
         )
         self.dispatch = dispatch
-        self.compute = compute
+        self.compute = self.local_compute = compute
+
+    def workers(self) -> Sequence[WorkerStatus]:
+        """One a bundle, each with what the device they share does."""
+        load = self.compute.statistics()
+        loaded = list(self.dispatch.loaded())
+        return [
+            replace(
+                one,
+                loaded_models=[model.name for model in loaded if one.bundle in model.bundles],
+                queue_depth=load.queue_depth,
+                gpu_count=0 if load.device == "cpu" else 1,
+                memory_used_bytes=load.memory_used_bytes,
+                memory_total_bytes=load.memory_budget_bytes or 0,
+            )
+            for one in self.fleet.workers
+        ]
 
     async def add_model(
         self, document: str | bytes | Mapping[str, Any], *, key: str | None = None, dry_run: bool = False

@@ -36,6 +36,9 @@ async def test_a_model_is_added_and_used_in_six_lines() -> None:
         await engine.add_model({**ADDED, "sie_id": "demo/twin"})
         loaded = {model.name for model in engine.models() if model.loaded}
         assert loaded == {"demo/minilm", "demo/twin"}  # the same weights and settings are loaded once
+        (worker,) = engine.workers()
+        assert set(worker.loaded_models) == loaded
+        assert worker.memory_used_bytes > 0
         np.testing.assert_allclose(np.linalg.norm(one), 1, atol=1e-5)
 
 

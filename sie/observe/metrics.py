@@ -18,8 +18,8 @@ def exposition(plane: ConfigPlane) -> bytes:
     """Prometheus text of a router or engine. Names are SIE v0.1.10's where it has them."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_PlaneNumbers(plane))
-    if plane.compute is not None:
-        registry.register(ComputeNumbers(plane.compute))
+    if plane.local_compute is not None:
+        registry.register(ComputeNumbers(plane.local_compute))
     return generate_latest(registry)
 
 

@@ -43,7 +43,7 @@ class ConfigPlane:
         self.fleet = fleet
         self.watch = watch
         self.stopping = trio.Event()  # what has no end of its own ends then
-        self.compute: Compute | None = None  # in a process that runs models as well
+        self.local_compute: Compute | None = None  # in a process that runs models as well
         self._hashes: dict[str, tuple[int, str]] = {}  # bundle -> at which revision, hash
 
     def workers(self) -> Sequence[WorkerStatus]:
