@@ -104,11 +104,11 @@ async def fulfil(order: Order, *, head: Head, bus: Bus, deadline: float) -> Comm
 async def keep_bundle_current(
     hints: AsyncIterable[Hint], *, bundle: BundleCatalog, catch_up: CatchUp, report: Callable[[], None]
 ) -> None:
-    """Apply what is heard at once, look for what was missed, and report what is known: not what one was told."""
+    """Apply what is heard, look for what was missed, and report what is known: not what one was told."""
     await bundle.replace(await catch_up(bundle.name, bundle.store, bundle.complete_to))
     report()
     async for hint in hints:
-        bundle.apply(hint)  # commutes: apply first, then look for what is missing
+        bundle.apply(hint)  # in the log's order; what stands past a gap waits for what is missing
         if bundle.misses_something:
             await bundle.replace(await catch_up(bundle.name, bundle.store, bundle.complete_to))
         report()

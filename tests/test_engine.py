@@ -132,6 +132,20 @@ async def test_profiles_of_one_model_may_live_in_two_bundles(bundles: Path) -> N
         assert rehearsed["acked_workers"] == 0
 
 
+async def test_a_model_that_joins_a_second_bundle_later_is_whole_there(bundles: Path) -> None:
+    document = f"sie_id: a/b\nhf_id: {MODEL}\nprofiles:\n  default:\n    adapter_path: {ADAPTER}\n"
+    async with sie.open_engine(sie.Settings(bundles_dir=bundles)) as engine:
+        await engine.add_model(document.replace("a/b", "other/model"))
+        await engine.add_model(document)
+        joined = await engine.add_model(
+            document + "  flash:\n    adapter_path: sie_server.adapters.bert_flash:BertFlashAdapter\n"
+        )
+        assert (joined["created_profiles"], joined["acked_workers"]) == (["flash"], 2)
+        assert len((await engine.encode("two:/a/b:flash", "text")).items) == 1
+        digests = {one.bundle: one.digest for one in engine.workers()}
+        assert digests == {name: engine.head.catalog.digest(name) for name in ("one", "two")}
+
+
 def needed_by(engine: sie.Engine) -> Needed:
     return Needed(
         store=engine.head.store_id, revision=engine.head.revision, model="a/b", profiles=(), bundles=("one", "two")

@@ -176,11 +176,20 @@ class Catalog:
         return self._heads[bundle_id]
 
     def previous(self, entry: Entry) -> Mapping[str, int]:
-        """For each bundle an entry will touch, the revision that touched it last. Ask before applying the entry."""
+        """For each bundle an entry will touch, the revision that touched it last. Ask before applying the entry.
+
+        An entry that brings a model into a bundle which earlier entries of the model did not touch is its own
+        forerunner there: whoever follows the bundle has not heard those, and must read the model whole.
+        """
         if entry.marker is not None:
             return {}
-        logged, _ = fold(self._logged.get(entry.model_id), entry)
-        return {one: self._heads[one] for one in self.bundles_of(self._served(entry.model_id, logged))}
+        before = self._logged.get(entry.model_id)
+        logged, _ = fold(before, entry)
+        followed = self.bundles_of(before) if before is not None else self.bundles
+        return {
+            one: self._heads[one] if one in followed else entry.revision
+            for one in self.bundles_of(self._served(entry.model_id, logged))
+        }
 
     def digest(self, bundle_id: str) -> str:
         """Our own digest of the bundle's models, 64 hex characters. Raises KeyError for an unknown bundle."""

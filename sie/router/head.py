@@ -18,6 +18,7 @@ from sie.catalog.change import ChangeLimits
 from sie.catalog.entry import Entry
 from sie.catalog.judge import Verdict, draft
 from sie.catalog.keys import Keys, Remembered, UnchangedKeys
+from sie.catalog.model import Model
 from sie.catalog.snapshot import Snapshot, read_snapshot, write_snapshot
 from sie.errors import ConfigurationError, IdempotencyMismatch, StoreUnavailable
 from sie.flow import Commit, Order
@@ -164,16 +165,16 @@ class Head:
 
     def unchanged(self, order: Order, verdict: Verdict) -> Commit:
         """An order that adds nothing, or may not: its outcome, remembered for a while under its key."""
-        if order.dry_run:
-            return self._rehearsed(verdict)
         found = Remembered(
             body_hash=order.change.body_hash,
-            status=200,
-            created=(),
+            status=201 if verdict.created else 200,
+            created=verdict.created,
             skipped=verdict.skipped,
             revision=self.revision,
             model_id=verdict.model.sie_id,
         )
+        if order.dry_run:
+            return self._rehearsed(verdict, found)
         if order.key is not None:
             self._unchanged.remember(order.key, found, now=trio.current_time())
         return self._outcome(found)
@@ -275,6 +276,15 @@ class Head:
     def _outcome(self, found: Remembered, *warnings: str) -> Commit:
         model = self.catalog.find(found.model_id)
         assert model is not None, f"{found.model_id} was committed and is not in the catalog"
+        revision = found.revision if found.status == 201 else model.revision
+        return replace(self._commit(model, found, needed=revision), warnings=warnings)
+
+    def _rehearsed(self, verdict: Verdict, found: Remembered) -> Commit:
+        revision = self.revision + 1 if verdict.changes else verdict.model.revision
+        return replace(self._commit(verdict.model, found, needed=revision), dry_run=True)
+
+    def _commit(self, model: Model, found: Remembered, *, needed: int) -> Commit:
+        """`needed`: the revision a worker must have reached to count as confirming."""
         return Commit(
             status=found.status,
             model_id=model.sie_id,
@@ -284,29 +294,9 @@ class Head:
             routable={profile: self.catalog.bundles_of(model, profile) for profile in found.created},
             needed=Needed(
                 store=self.store_id,
-                revision=found.revision if found.status == 201 else model.revision,
+                revision=needed,
                 model=model.sie_id,
                 profiles=(*found.created, *found.skipped),
                 bundles=self.catalog.bundles_of(model),
             ),
-            warnings=warnings,
-        )
-
-    def _rehearsed(self, verdict: Verdict) -> Commit:
-        model = verdict.model
-        return Commit(
-            status=201 if verdict.created else 200,
-            model_id=model.sie_id,
-            created=verdict.created,
-            skipped=verdict.skipped,
-            revision=self.revision,
-            routable={profile: self.catalog.bundles_of(model, profile) for profile in verdict.created},
-            needed=Needed(
-                store=self.store_id,
-                revision=self.revision + 1 if verdict.changes else model.revision,
-                model=model.sie_id,
-                profiles=(*verdict.created, *verdict.skipped),
-                bundles=self.catalog.bundles_of(model),
-            ),
-            dry_run=True,
         )

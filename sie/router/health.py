@@ -10,6 +10,7 @@ from quart import Blueprint, Response, request
 
 from sie.http.auth import Access
 from sie.observe.metrics import exposition
+from sie.observe.probes import add_probes
 from sie.router.plane import ConfigPlane
 from sie.wire.status import WorkerStatus
 
@@ -26,28 +27,16 @@ def health_blueprint(plane: ConfigPlane, access: Access) -> Blueprint:
         )
         return Response(_PAGE.format(models=models, revision=plane.head.revision), content_type="text/html")
 
-    @routes.get("/healthz")
-    async def alive() -> Response:
-        return Response("ok", content_type="text/plain")
-
-    @routes.get("/readyz")
-    async def ready() -> Response:
-        if plane.trouble is not None:
-            return Response(f"not ready: {plane.trouble}", status=503, content_type="text/plain")
-        return Response("ok", content_type="text/plain")
+    def guard() -> None:
+        if plane.settings.close_health:
+            access.require_read(request.headers)
 
     @routes.get("/health")
     async def health() -> Response:
-        if plane.settings.close_health:
-            access.require_read(request.headers)
+        guard()
         return Response(orjson.dumps(await cluster_status(plane)), content_type="application/json")
 
-    @routes.get("/metrics")
-    async def metrics() -> Response:
-        if plane.settings.close_health:
-            access.require_read(request.headers)
-        return Response(exposition(plane), content_type="text/plain; version=0.0.4")
-
+    add_probes(routes, trouble=lambda: plane.trouble, numbers=lambda: exposition(plane), guard=guard)
     return routes
 
 

@@ -32,7 +32,7 @@ class CatchUp(Protocol):
 
 
 class BundleCatalog:
-    """The catalog as one bundle's worker has it. Applying commutes; what was read replaces what was heard."""
+    """The catalog as one bundle's worker has it: taken on in the log's order, however it was heard."""
 
     def __init__(self, name: str, fresh: Callable[[], Catalog]) -> None:
         self.name = name
@@ -43,7 +43,7 @@ class BundleCatalog:
         self._fresh = fresh
         self._coverage = Coverage()
         self._must_look = False
-        self._heard: dict[int, Entry] = {}  # past what is complete: to be taken on again over an older reading
+        self._heard: dict[int, Entry] = {}  # past a gap
 
     @property
     def complete_to(self) -> int:
@@ -60,14 +60,23 @@ class BundleCatalog:
         return self._must_look or self.gap
 
     def apply(self, hint: Hint) -> None:
-        """Take on what was heard, at once and provisionally."""
+        """Take on what was heard, at once, if everything before it is known; else keep it until that is.
+
+        What stands past a gap may lack what it rests on, a parent or the rest of its model, and routers send no
+        traffic for it here before the gap is closed.
+        """
         if isinstance(hint, Nudge) or hint.store != self.store:
             self._must_look = True  # of another store than the one followed so far, only reading it tells what holds
             return
-        self.suggest(hint.entry)
-        self._coverage.heard(hint.entry.revision, hint.previous[self.name])
-        self._heard[hint.entry.revision] = hint.entry
-        self._forget_what_is_complete()
+        revision = hint.entry.revision
+        if revision > self.complete_to:
+            self._heard[revision] = hint.entry
+            self._coverage.heard(revision, hint.previous[self.name])
+            self._take_what_is_complete()
+
+    def _take_what_is_complete(self) -> None:
+        for revision in sorted(one for one in self._heard if one <= self.complete_to):
+            self.suggest(self._heard.pop(revision))
 
     def suggest(self, entry: Entry) -> None:
         """Take on, provisionally, what has no place in any store's order; it counts as nothing known."""
@@ -95,28 +104,18 @@ class BundleCatalog:
         if caught_up.revision >= coverage.complete_to:  # a reading from before says nothing new, and less
             await in_turns(caught_up.models, take)
         coverage.read_to(caught_up.revision)
-        same = caught_up.store == self.store
+        if caught_up.store != self.store:
+            self._heard.clear()
         self.store, self.catalog, self._coverage, self.nacks = caught_up.store, catalog, coverage, nacks
         self._must_look, self.caught_up = False, True
-        self._forget_what_is_complete()
-        for entry in self._heard.values() if same else ():
-            self.suggest(entry)
-        if not same:
-            self._heard.clear()
-
-    def _forget_what_is_complete(self) -> None:
-        for revision in [one for one in self._heard if one <= self.complete_to]:
-            del self._heard[revision]
+        for revision in [one for one in self._heard if one <= caught_up.revision]:
+            del self._heard[revision]  # read
+        self._take_what_is_complete()
 
 
 def _refused(bundle: str, catalog: Catalog, model: Model) -> Iterator[tuple[tuple[str, str], Nack]]:
-    """The profiles of this bundle whose adapter this build lacks; other bundles' are no business here.
-
-    One whose parent has not been heard of yet is judged when it has.
-    """
-    for profile, one in model.profiles.items():
-        if one.extends is not None and one.extends not in model.profiles:
-            continue
+    """The profiles of this bundle whose adapter this build lacks; other bundles' are no business here."""
+    for profile in model.profiles:
         if bundle not in catalog.bundles_of(model, profile):
             continue
         adapter = model.resolve(profile).adapter_path

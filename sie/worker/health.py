@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
-from quart import Blueprint, Response, request
+from quart import Blueprint, request
 
 from sie.http.auth import Access
 from sie.observe.metrics import ComputeNumbers
+from sie.observe.probes import add_probes
 from sie.worker.process import WorkerProcess
 
 
@@ -18,26 +19,19 @@ def health_blueprint(process: WorkerProcess, access: Access) -> Blueprint:
     """`/healthz`, `/readyz`, `/metrics`. No `/health`: by its absence clients tell a worker from a router."""
     routes = Blueprint("health", __name__)
 
-    @routes.get("/healthz")
-    async def alive() -> Response:
-        return Response("ok", content_type="text/plain")
-
-    @routes.get("/readyz")
-    async def ready() -> Response:
-        if process.trouble is not None:
-            return Response(f"not ready: {process.trouble}", status=503, content_type="text/plain")
-        return Response("ok", content_type="text/plain")
-
-    @routes.get("/metrics")
-    async def metrics() -> Response:
+    def guard() -> None:
         if process.settings.close_health:
             access.require_read(request.headers)
-        registry = CollectorRegistry(auto_describe=False)
-        registry.register(_WorkerNumbers(process))
-        registry.register(ComputeNumbers(process.worker.compute))
-        return Response(generate_latest(registry), content_type="text/plain; version=0.0.4")
 
+    add_probes(routes, trouble=lambda: process.trouble, numbers=lambda: _numbers(process), guard=guard)
     return routes
+
+
+def _numbers(process: WorkerProcess) -> bytes:
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_WorkerNumbers(process))
+    registry.register(ComputeNumbers(process.worker.compute))
+    return generate_latest(registry)
 
 
 class _WorkerNumbers(Collector):

@@ -57,7 +57,7 @@ async def test_a_gap_is_seen_and_nothing_beyond_it_is_counted() -> None:
     bundle = BundleCatalog("default", fresh)
     await bundle.replace(truth(1))
     bundle.apply(Notice(store="s", entry=entry(5), previous={"default": 3}))
-    assert bundle.catalog.find("a/m5") is not None
+    assert bundle.catalog.find("a/m5") is None  # it may rest on what is missing
     assert (bundle.complete_to, bundle.misses_something) == (1, True)
     await bundle.replace(truth(3, 5))
     assert (bundle.complete_to, bundle.misses_something) == (5, False)
@@ -81,18 +81,33 @@ async def test_a_profile_may_be_heard_of_before_its_parent() -> None:
     assert model.resolve("child").adapter_path == ADAPTER
 
 
-@pytest.mark.parametrize("previous", [1, 2])
-async def test_what_was_heard_outlives_a_reading_that_is_older(previous: int) -> None:
+def profiles(bundle: BundleCatalog) -> set[str]:
+    model = bundle.catalog.find("a/m1")
+    return set(model.profiles) if model is not None else set()
+
+
+async def test_what_was_heard_outlives_a_reading_that_is_older() -> None:
     """A router that lags behind answers a catch-up with less than the bus has said already."""
     bundle = BundleCatalog("default", fresh)
     await bundle.replace(truth(1))
-    bundle.apply(Notice(store="s", entry=appended(3, "late"), previous={"default": previous}))
-    known = bundle.complete_to
+    bundle.apply(Notice(store="s", entry=appended(3, "late"), previous={"default": 1}))
+    bundle.apply(Notice(store="s", entry=appended(7, "later"), previous={"default": 5}))
     await bundle.replace(truth(1))
-    model = bundle.catalog.find("a/m1")
-    assert model is not None
-    assert set(model.profiles) == {"default", "late"}
-    assert bundle.complete_to == known
+    assert (profiles(bundle), bundle.complete_to, bundle.misses_something) == ({"default", "late"}, 3, True)
+    bundle.apply(Notice(store="s", entry=appended(5, "between"), previous={"default": 3}))
+    assert (profiles(bundle), bundle.complete_to) == ({"default", "late", "between", "later"}, 7)
+
+
+async def test_a_model_that_joins_a_bundle_is_not_known_there_before_it_is_read_whole() -> None:
+    bundle = BundleCatalog("default", fresh)
+    await bundle.replace(truth(2))
+    bundle.apply(Notice(store="s", entry=appended(4, "joins"), previous={"default": 4}))
+    assert (profiles(bundle), bundle.complete_to, bundle.misses_something) == (set(), 2, True)
+    lagging, level = truth(2), truth(1, 4)
+    await bundle.replace(lagging)
+    assert (bundle.complete_to, bundle.misses_something) == (2, True)
+    await bundle.replace(level)
+    assert (profiles(bundle), bundle.complete_to, bundle.misses_something) == ({"default"}, 4, False)
 
 
 async def test_another_store_is_taken_on_whole_or_not_at_all() -> None:
