@@ -85,6 +85,11 @@ class Head:
         return self._store is not None and self._store.durable
 
     @property
+    def in_memory(self) -> bool:
+        """Whether the store is this process's own memory, which there is nothing to wait for."""
+        return self._store is not None and not self._store.durable
+
+    @property
     def store(self) -> Store:
         """Raises StoreUnavailable before the store has been reached."""
         if self._store is None:

@@ -123,7 +123,7 @@ class Writer:
 
     async def _start(self) -> None:
         try:
-            if self.settings.restore:
+            if self.settings.restore or self.head.in_memory:
                 await self._read_whole()
             elif self.head.durable:
                 log.warning("SIE_CONFIG_RESTORE is not set: stored models stay unknown until a change is posted")

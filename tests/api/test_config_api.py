@@ -234,6 +234,33 @@ async def test_a_store_that_cannot_be_used_is_503_and_inference_goes_on(tmp_path
         assert (await post(client, FIRST)).status_code == 201
 
 
+# The client leaves its own generators behind when an endless answer is left.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")
+async def test_every_change_is_streamed_to_whoever_watches(client: httpx.AsyncClient) -> None:
+    async with client.stream("GET", "/v1/configs/watch") as stream:
+        assert stream.status_code == 200
+        assert stream.headers["Content-Type"].startswith("text/event-stream")
+        posted = (await post(client, FIRST)).json()
+        async for line in stream.aiter_lines():
+            if line.startswith("data:") and PAGE_ID in line:
+                break
+    assert f":{posted['config_revision']}" in (await resumed(client, posted["config_revision"] - 1))
+    gone = await client.get("/v1/configs/watch?since=99999999999999")
+    assert (gone.status_code, gone.json()["head"]) == (410, posted["config_revision"])
+
+
+async def resumed(client: httpx.AsyncClient, since: int) -> str:
+    """The id of the first entry after `since`."""
+    async with client.stream("GET", f"/v1/configs/watch?since={since}") as stream:
+        found = ""
+        async for line in stream.aiter_lines():
+            if line.startswith("id:"):
+                found = line
+            if line.startswith("data:") and PAGE_ID in line:
+                return found
+    return found
+
+
 READS = [("GET", MODELS), ("GET", "/v1/configs/bundles"), ("GET", "/v1/models"), ("GET", f"{MODELS}/{BUILT_IN}")]
 
 
