@@ -113,9 +113,11 @@ def cut_power(tmp_path: Path, *, posts: int, cuts: int, seed: int) -> None:
                     number = next(todo, None)
                 if number is None:
                     return
-                # Every third is an append to one model: the writes that get lost elsewhere.
+                # Every third is an append to one of two models: the writes that get lost elsewhere.
                 name, profile = (
-                    ("shared/model", f"p{number}") if number % 3 == 0 else (f"own/model-{number}", "default")
+                    (f"shared/model-{number % 2}", f"p{number}")
+                    if number % 3 == 0
+                    else (f"own/model-{number}", "default")
                 )
                 try:
                     answers[f"{name}:{profile}"] = http.post(MODELS, content=document(name, profile)).status_code
