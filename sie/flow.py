@@ -2,7 +2,7 @@
 
 Read this file first. It is the protocol, top to bottom; queues, sockets and nurseries live elsewhere and only call it.
 
-    client ── POST ──▶ answer_post ──▶ commit ──▶ store       (the truth: a log of put-if-absent entries)
+    client ── POST ──▶ answer_post ──▶ fulfil ──▶ store       (the truth: a log of put-if-absent entries)
                             ▲             └─────▶ bus          (a hint: losing it costs time, never content)
                             │                      ▼
                             └── fleet ◀─ status ── keep_bundle_current   (one task a bundle, in a worker)
