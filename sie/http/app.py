@@ -18,6 +18,7 @@ from quart_trio.asgi import TrioASGIHTTPConnection
 from werkzeug import exceptions
 
 from sie import errors
+from sie.http.body import has_unread_body
 from sie.settings import Settings
 from sie.wire.answers import write_json
 from sie.wire.envelope import envelope_for
@@ -99,6 +100,9 @@ def http_app(settings: Settings, *blueprints: Blueprint) -> QuartTrio:
 def _versioned(ours: str) -> Callable[[Response], Awaitable[Response]]:
     async def add_version(response: Response) -> Response:
         response.headers[VERSION_HEADER] = ours
+        if has_unread_body(request) and request.http_version in ("1.0", "1.1"):
+            # The server closes it, the rest of the body being in the way; a client that is not told uses it again.
+            response.headers["Connection"] = "close"
         return response
 
     return add_version

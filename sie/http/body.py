@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from typing import cast
 
 import trio
 from quart import Request
 
 from sie.errors import PayloadTooLarge, RequestTooSlow
+
+_READ = "sie.body_read"
 
 
 async def read_body(request: Request, limit: int) -> bytes:
@@ -29,7 +32,19 @@ async def read_body(request: Request, limit: int) -> bytes:
             pieces.append(piece)
     if reading.cancelled_caught:
         raise RequestTooSlow(f"The body did not arrive within {within_s:g} s", limit_s=within_s)
+    note_read(request)
     return b"".join(pieces)
+
+
+def note_read(request: Request) -> None:
+    """The whole body has been taken: the connection may carry another request."""
+    cast("dict[str, object]", request.scope)[_READ] = True
+
+
+def has_unread_body(request: Request) -> bool:
+    """Whether there is a body that nobody took to its end."""
+    said = request.headers.get("Content-Length", "0") != "0" or "Transfer-Encoding" in request.headers
+    return said and _READ not in cast("dict[str, object]", request.scope)
 
 
 def _too_large(limit: int) -> PayloadTooLarge:

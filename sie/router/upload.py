@@ -10,6 +10,7 @@ import trio
 from quart import Request
 
 from sie.errors import PayloadTooLarge, RequestTooSlow
+from sie.http.body import note_read
 from sie.settings import Settings
 
 
@@ -46,7 +47,7 @@ class Upload(httpx.AsyncByteStream):
     def of(request: Request, settings: Settings) -> Upload:
         """A request's body, as it comes."""
         return Upload(
-            aiter(request.body),
+            _Noted(request),
             length=request.content_length,
             size_most=settings.request_body_bytes,
             kept_most=settings.forward_kept_bytes,
@@ -105,3 +106,18 @@ class _Once(AsyncIterator[bytes]):
         if not self._left:
             raise StopAsyncIteration
         return self._left.pop()
+
+
+class _Noted(AsyncIterator[bytes]):
+    """A request's body as it comes, noted as read at its end."""
+
+    def __init__(self, request: Request) -> None:
+        self._request = request
+        self._body = aiter(request.body)
+
+    async def __anext__(self) -> bytes:
+        try:
+            return await anext(self._body)
+        except StopAsyncIteration:
+            note_read(self._request)
+            raise

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from functools import partial
 
+import httpx
 import pytest
 import trio
+from quart import request
 
+from sie.http.app import http_app
+from sie.http.body import read_body
+from sie.http.server import serve_app
+from sie.settings import Settings
 from tests.http.conftest import OpenSite
 
 LIMIT = 1_000_000  # of /body
@@ -69,3 +76,26 @@ async def test_a_route_that_reads_no_body_does_not_collect_it(open_site: OpenSit
     site = await open_site(request_body_bytes=1_000, config_body_bytes=1_000)
     async with site.client() as client:
         assert (await client.request("GET", "/plain", content=b"x" * 100_000)).text == "well"
+
+
+async def test_an_answer_given_before_the_body_was_read_says_that_the_connection_ends() -> None:
+    """A client that is not told would send its next request on it, and get no answer."""
+    settings = Settings(port=0)
+    app = http_app(settings)
+
+    @app.post("/refused")
+    async def refused() -> str:
+        return "not even looked at"
+
+    @app.post("/read")
+    async def read() -> str:
+        return str(len(await read_body(request, 1000)))
+
+    async with trio.open_nursery() as nursery:
+        url = await nursery.start(partial(serve_app, app, settings, stop=trio.Event()))
+        async with httpx.AsyncClient(base_url=url) as client:
+            for path, said in (("/refused", "close"), ("/nowhere", "close"), ("/read", None)):
+                reply = await client.post(path, content=b"12345")
+                assert reply.headers.get("Connection") == said, path
+            assert (await client.get("/nowhere")).headers.get("Connection") is None
+        nursery.cancel_scope.cancel(reason="the test is over")

@@ -17,6 +17,7 @@ from quart import Blueprint, Response, request
 
 from sie.catalog.catalog import Catalog
 from sie.http.auth import Access
+from sie.http.body import note_read
 from sie.router.fleet import Fleet
 from sie.router.forward import open_forwarder
 from sie.router.proxy import Proxy, proxy_blueprint
@@ -104,6 +105,7 @@ class Worker:
 
     async def answer(self) -> Response:
         body = b"".join([piece async for piece in request.body])
+        note_read(request)
         query = request.query_string.decode()
         target = request.scope["raw_path"].decode() + (f"?{query}" if query else "")
         client = request.scope["client"] or ("", 0)
