@@ -12,6 +12,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.bus.natsserver import NatsServer
 from tests.processes import Served, sie_serve
 
 # Deadlines would measure the machine. A failing example prints the seed that repeats it.
@@ -25,3 +26,10 @@ def running() -> Iterator[Served]:
     with sie_serve() as served:
         yield served
         assert served.stop() == 0, "".join(served.output)
+
+
+@pytest.fixture
+def nats() -> Iterator[NatsServer]:
+    """A real NATS server of the test's own, to be killed, paused and started again."""
+    with NatsServer() as server:
+        yield server

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,12 +21,6 @@ from tests.pages import APPEND, FIRST, MINIMAL, PAGE_ID
 
 MODELS = "/v1/configs/models"
 KNOWN = MINIMAL.replace(b"intfloat/", b"first/")
-
-
-@pytest.fixture
-def nats() -> Iterator[NatsServer]:
-    with NatsServer() as server:
-        yield server
 
 
 async def until(asked: Any, wanted: Any) -> None:

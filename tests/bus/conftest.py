@@ -14,10 +14,3 @@ def shared_nats() -> Iterator[NatsServer]:
     """One server for all tests that leave it as it is."""
     with NatsServer() as server:
         yield server
-
-
-@pytest.fixture
-def nats() -> Iterator[NatsServer]:
-    """A server of the test's own, to be killed, paused and started again."""
-    with NatsServer() as server:
-        yield server

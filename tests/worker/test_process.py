@@ -45,12 +45,6 @@ def nats_server() -> Iterator[NatsServer]:
         yield server
 
 
-@pytest.fixture
-def nats() -> Iterator[NatsServer]:
-    with NatsServer() as server:
-        yield server
-
-
 def entry(revision: int, model_id: str = "", adapter: str = DENSE, profile: str = "default") -> Entry:
     return Entry(
         model_id=model_id or f"org/m{revision}",
