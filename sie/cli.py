@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 import click
 
-from sie.errors import ConfigurationError, SieError
+from sie.errors import ConfigurationError, SieError, StoreCorrupt
 
 Command: TypeAlias = Callable[..., None]
 
@@ -110,13 +110,17 @@ def store() -> None:
 
 
 @store.command("check")
-@click.argument("directory", type=click.Path())
-def check(directory: str) -> None:
-    """Read every object of the store and name what is torn, foreign, missing or renumbered. Exit 1 if anything is."""
+@click.argument("place", metavar="STORE")
+def check(place: str) -> None:
+    """Read every object of the store and name what is torn, foreign, missing or renumbered.
+
+    STORE is a directory, or s3://bucket/prefix or gs://bucket/prefix, reached by the variables and profile that the
+    engine would use. Exit status: 0 if all is well, 1 if anything is not, 2 if it could not be looked at.
+    """
     from sie.store.check import check_store
 
-    with _told_plainly():
-        report = check_store(directory)
+    with _told_plainly(out_of_reach=2):
+        report = check_store(place, timeout_s=_store_timeout_s())
     click.echo(f"{report.entries} entries, head {report.head}, {report.snapshots} snapshots")
     for problem in report.problems:
         click.echo(f"problem: {problem}", err=True)
@@ -124,18 +128,30 @@ def check(directory: str) -> None:
 
 
 @store.command("export")
-@click.argument("directory", type=click.Path())
-def export(directory: str) -> None:
-    """Write every entry to standard output, in order, one JSON object a line."""
+@click.argument("place", metavar="STORE")
+def export(place: str) -> None:
+    """Write every entry to standard output, in order, one JSON object a line; STORE and exit status as for check."""
     from sie.store.check import export_store
 
-    with _told_plainly():
-        for line in export_store(directory):
+    with _told_plainly(out_of_reach=2):
+        for line in export_store(place, timeout_s=_store_timeout_s()):
             click.echo(line)
 
 
+def _store_timeout_s() -> float:
+    from sie.settings import Settings
+
+    return Settings.from_environment().store_timeout_s
+
+
 class _told_plainly:
-    """Ends the command with one line on stderr, and no traceback, for what its user can mend. Exit status 1."""
+    """Ends the command with one line on stderr, and no traceback, for what its user can mend. Exit status 1.
+
+    `out_of_reach`: the status where a store that is to be looked at cannot be.
+    """
+
+    def __init__(self, *, out_of_reach: int = 1) -> None:
+        self._out_of_reach = out_of_reach
 
     def __enter__(self) -> None:
         pass
@@ -144,7 +160,7 @@ class _told_plainly:
         fault = _only(error)
         if isinstance(fault, ConfigurationError | SieError):
             click.echo(f"sie: {fault}", err=True)
-            sys.exit(1)
+            sys.exit(1 if isinstance(fault, StoreCorrupt) else self._out_of_reach)
 
 
 def _only(error: BaseException | None) -> BaseException | None:

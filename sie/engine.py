@@ -13,6 +13,7 @@ from sie.catalog.document import write_document
 from sie.flow import answer_post
 from sie.router.dispatch import LocalWorkers
 from sie.router.plane import ConfigPlane, open_plane
+from sie.router.sync import catch_up
 from sie.services import open_services
 from sie.settings import Settings
 from sie.wire.inference import EncodeAnswer, EncodeRequest, Item, ModelInfo, ScoreAnswer, ScoreRequest
@@ -36,7 +37,7 @@ class Engine(ConfigPlane):
         self.compute = self.local_compute = compute
 
     def workers(self) -> Sequence[WorkerStatus]:
-        """One a bundle, each with what the device they share does."""
+        """One a bundle, each with what the device they share does; the first is said to have it, for sums."""
         load = self.compute.statistics()
         loaded = list(self.dispatch.loaded())
         return [
@@ -44,11 +45,11 @@ class Engine(ConfigPlane):
                 one,
                 loaded_models=[model.name for model in loaded if one.bundle in model.bundles],
                 queue_depth=load.queue_depth,
-                gpu_count=0 if load.device == "cpu" else 1,
+                gpu_count=int(place == 0 and load.device != "cpu"),
                 memory_used_bytes=load.memory_used_bytes,
                 memory_total_bytes=load.memory_budget_bytes or 0,
             )
-            for one in self.fleet.workers
+            for place, one in enumerate(self.fleet.workers)
         ]
 
     async def add_model(
@@ -150,7 +151,7 @@ async def open_engine(settings: Settings | None = None) -> AsyncIterator[Engine]
         }
         for worker in workers.values():
             await bundles.start(
-                partial(supervise, worker, bus=bus, catch_up=head.catch_up, fleet=fleet, settings=settings)
+                partial(supervise, worker, bus=bus, catch_up=partial(catch_up, head), fleet=fleet, settings=settings)
             )
         dispatch = Dispatch(LocalWorkers(head, fleet, workers), compute)
         bundles.start_soon(dispatch.preload_all, settings.preload)

@@ -94,6 +94,10 @@ class StoreCorrupt(StoreUnavailable):
     """Something in the store is torn, foreign, missing or of an unknown format. `name`: which object."""
 
 
+class StoreReplaced(StoreCorrupt):
+    """Another store lies at the address than the one that was read: it was wiped and somebody began it anew."""
+
+
 class CatalogBehind(SieError):
     """The revision asked for (X-SIE-Min-Revision) has not arrived here in time. `lag`."""
 

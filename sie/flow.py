@@ -11,7 +11,7 @@ Read this file first. It is the protocol, top to bottom; queues, sockets and nur
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -79,11 +79,11 @@ async def fulfil(order: Order, *, head: Head, bus: Bus, deadline: float) -> Comm
     await head.read_on()  # what other writers added; 503 if the store cannot be read
     while True:
         if repeated := head.repeated(order):  # the same Idempotency-Key; 422 if with another body
-            return repeated
+            return await _said_again(repeated, head=head, bus=bus)
         # Pure: 409, 422, nothing new, or something new.
         verdict = judge(head.catalog, order.change, head.limits, lenient=order.lenient)
         if order.dry_run or not verdict.changes:
-            return head.unchanged(order, verdict)
+            return await _said_again(head.unchanged(order, verdict), head=head, bus=bus)
         entry = head.entry(order, verdict)
         try:
             await head.append(entry, deadline=deadline)  # put-if-absent: two writers cannot both win a number
@@ -94,8 +94,19 @@ async def fulfil(order: Order, *, head: Head, bus: Bus, deadline: float) -> Comm
         try:
             await bus.publish(notice)  # a hint; losing it costs time, not truth
         except BusUnavailable as lost:
+            head.unsaid.append(notice)  # the writer tells it when the bus is back
             return head.committed(entry, f"nats_publish_failed: {lost}")
         return head.committed(entry)
+
+
+async def _said_again(commit: Commit, *, head: Head, bus: Bus) -> Commit:
+    """What was there already is told again, to those who may have missed it; a rehearsal is told to nobody."""
+    if not commit.dry_run:
+        try:
+            await bus.remind(head.reminder(commit))
+        except BusUnavailable as lost:
+            return replace(commit, warnings=(*commit.warnings, f"nats_publish_failed: {lost}"))
+    return commit
 
 
 # 3. The apply. One task per bundle, in a worker.
@@ -105,12 +116,12 @@ async def keep_bundle_current(
     hints: AsyncIterable[Hint], *, bundle: BundleCatalog, catch_up: CatchUp, report: Callable[[], None]
 ) -> None:
     """Apply what is heard, look for what was missed, and report what is known: not what one was told."""
-    await bundle.replace(await catch_up(bundle.name, bundle.store, bundle.complete_to))
+    await bundle.replace(await catch_up(bundle.name, bundle.known))
     report()
     async for hint in hints:
         bundle.apply(hint)  # in the log's order; what stands past a gap waits for what is missing
         if bundle.misses_something:
-            await bundle.replace(await catch_up(bundle.name, bundle.store, bundle.complete_to))
+            await bundle.replace(await catch_up(bundle.name, bundle.known))
         report()
 
 

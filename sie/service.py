@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 import trio
+from prometheus_client.registry import Collector
 from quart import Blueprint
 
 from sie.engine import open_engine
@@ -42,12 +43,20 @@ async def serve(  # noqa: ASYNC128 — serve_app says it
 
 
 async def serve_plane(  # noqa: ASYNC128 — serve_app says it
-    plane: ConfigPlane, inference: Blueprint, access: Access, stop: trio.Event, task_status: trio.TaskStatus[str]
+    plane: ConfigPlane,
+    inference: Blueprint,
+    access: Access,
+    stop: trio.Event,
+    task_status: trio.TaskStatus[str],
+    *numbers: Collector,
 ) -> None:
-    """The Config API over a plane, and inference beside it, until `stop`; see `serve`."""
+    """The Config API over a plane, and inference beside it, until `stop`; see `serve`.
+
+    `numbers`: shown by `/metrics` beside the plane's own.
+    """
     app = http_app(
         plane.settings,
-        health_blueprint(plane, access),
+        health_blueprint(plane, access, *numbers),
         config_blueprint(plane, access),
         watch_blueprint(plane.watch, access),
         cluster_blueprint(plane, access),

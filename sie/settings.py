@@ -128,7 +128,9 @@ class Settings:
     snapshot_every: int = _var(
         "SIE_CONFIG_SNAPSHOT_EVERY", _number, 500, "entries between snapshots: a start reads at most this many and one"
     )
-    store_retry_s: float = _var("SIE_CONFIG_STORE_RETRY_S", _seconds, 2.0, "between tries to reach an absent store")
+    store_retry_s: float = _var(
+        "SIE_CONFIG_STORE_RETRY_S", _seconds, 1.0, "the most between tries to reach an absent store: back 2 s after it"
+    )
 
     # -- bus
     nats_url: str | None = _var(
@@ -162,6 +164,15 @@ class Settings:
         "SIE_NATS_PUBLISH_S", _seconds, 1.0, "until NATS confirms a change; a tenth of what a POST's client waits"
     )
     nats_sync_s: float = _var("SIE_NATS_SYNC_S", _seconds, 5.0, "silence in a catch-up before it is given up")
+    nats_acquaint_s: float = _var(
+        "SIE_NATS_ACQUAINT_S", _seconds, 0.3, "for routers with stores of their own to tell a new one what they know"
+    )
+    foreign_stores: int = _var(
+        "SIE_FOREIGN_STORES",
+        _number,
+        16,
+        "other routers' stores known beside one's own; all fit in a worker's status",
+    )
     nats_message_bytes: int = _var(
         "SIE_NATS_MESSAGE_BYTES", _number, 4 * MIB, "a message to us: the largest model as YAML and as JSON, and air"
     )

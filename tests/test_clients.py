@@ -94,8 +94,8 @@ def test_the_sdk_encodes_scores_and_lists(running: Served, sdk: Path) -> None:
     assert told["model"]["dense"] == 384
     if front == "router":
         assert told["capacity"]["status"] == "healthy"
-        assert told["capacity"]["worker_count"] == 1
-        assert told["watched"] == 1
+        assert told["capacity"]["worker_count"] == 2  # one a bundle
+        assert told["watched"] == 2
     assert told["refused"] == ["RequestError", "MODEL_NOT_FOUND", 404]
 
 

@@ -60,6 +60,10 @@ class Cluster:
         return httpx.post(router.address + MODELS, content=document(sie_id, *profiles), timeout=30)
 
 
+def states(router: Served) -> set[str]:
+    return {one["config_state"] for one in httpx.get(f"{router.address}/health").json()["workers"]}
+
+
 @pytest.fixture
 def cluster(tmp_path: Path) -> Iterator[Cluster]:
     with NatsServer() as nats, ExitStack() as stack:
@@ -73,6 +77,7 @@ def test_a_posted_model_is_confirmed_by_every_worker_and_served_by_the_next_requ
     body = added.json()
     assert (body["acked_workers"], body["total_eligible"], body["pending_workers"]) == (3, 3, 0)
     assert (body["worker_ack_pending"], body["warnings"]) == (False, [])
+    until(lambda: states(router), {"level"})
     asked = httpx.post(
         f"{router.address}/v1/encode/demo/minilm",
         json={"items": [{"text": "a cat"}]},
@@ -92,6 +97,14 @@ def test_a_worker_that_starts_later_knows_everything_before_it_is_ready(cluster:
     until(lambda: httpx.get(f"{late.address}/readyz").status_code, 200)
     names = [one["name"] for one in httpx.get(f"{late.address}/v1/models").json()["models"]]
     assert {f"demo/model-{number}" for number in range(20)} <= set(names)
+
+
+def test_a_worker_with_files_of_its_own_is_shown_to_differ(cluster: Cluster, tmp_path: Path) -> None:
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "extra.yaml").write_text(document("only/here"))
+    router = cluster.router(cluster.worker("--models-dir", str(tmp_path / "own")))
+    until(lambda: states(router), {"differs"})
+    assert cluster.add(router, "demo/minilm").json()["acked_workers"] == 1  # what it was asked it has
 
 
 def test_a_worker_that_died_is_not_waited_for_and_one_that_returns_catches_up(cluster: Cluster) -> None:

@@ -36,9 +36,10 @@ async def test_a_model_is_added_and_used_in_six_lines() -> None:
         await engine.add_model({**ADDED, "sie_id": "demo/twin"})
         loaded = {model.name for model in engine.models() if model.loaded}
         assert loaded == {"demo/minilm", "demo/twin"}  # the same weights and settings are loaded once
-        (worker,) = engine.workers()
-        assert set(worker.loaded_models) == loaded
+        worker, other = engine.workers()
+        assert (worker.bundle, set(worker.loaded_models)) == ("default", loaded)
         assert worker.memory_used_bytes > 0
+        assert (other.bundle, list(other.loaded_models), other.gpu_count) == ("sglang", [], 0)
         np.testing.assert_allclose(np.linalg.norm(one), 1, atol=1e-5)
 
 
@@ -148,7 +149,7 @@ async def test_a_model_that_joins_a_second_bundle_later_is_whole_there(bundles: 
 
 def needed_by(engine: sie.Engine) -> Needed:
     return Needed(
-        store=engine.head.store_id, revision=engine.head.revision, model="a/b", profiles=(), bundles=("one", "two")
+        revisions={engine.head.store_id: engine.head.revision}, model="a/b", profiles=(), bundles=("one", "two")
     )
 
 

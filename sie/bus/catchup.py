@@ -6,7 +6,7 @@ import itertools
 import logging
 import secrets
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from contextlib import suppress
 from functools import partial
 from typing import TypeAlias
 
@@ -28,7 +28,7 @@ from sie.wire.sync import (
     write_reply,
     write_request,
 )
-from sie.worker.follow import CaughtUp
+from sie.worker.follow import CaughtUp, Part
 
 log = logging.getLogger(__name__)
 
@@ -44,12 +44,10 @@ _NOBODY = b""  # as NATS itself answers where nobody listens
 AnswerSync: TypeAlias = Callable[[SyncRequest], Awaitable[CaughtUp]]
 
 
-@dataclass(eq=False)
-class _Turn:
-    """A question on its way, and the answer once it came."""
+# Answers to one question that wait to be looked at: one is right, and a crowd of wrong ones must not fill the memory.
+_ANSWERS_MOST = 16
 
-    came: trio.Event = field(default_factory=trio.Event)
-    answer: Message | None = None
+_Turn: TypeAlias = tuple[trio.MemorySendChannel[Message], trio.MemoryReceiveChannel[Message]]
 
 
 class CatchUp:
@@ -75,8 +73,8 @@ class CatchUp:
             return False
         turn = self._turns.get(message.subject)
         if turn is not None:
-            turn.answer = message
-            turn.came.set()
+            with suppress(trio.WouldBlock):
+                turn[0].send_nowait(message)
         elif message.reply.startswith(_INBOXES):
             self._bridge.tell(Message(message.reply, _NOBODY))  # who asked has given up; spare them the wait
         return True
@@ -86,24 +84,34 @@ class CatchUp:
             self._requests.send_nowait(message)
         except trio.WouldBlock:
             log.warning("too many ask to catch up at once; some have to ask again")
+            if message.reply.startswith(_INBOXES):
+                self._bridge.tell(Message(message.reply, _NOBODY))  # at once, or at another router
 
-    async def ask(self, request: SyncRequest) -> CaughtUp:
-        """Raises BusUnavailable: not connected, no router, none that could answer, or silence for SIE_NATS_SYNC_S."""
+    async def ask(self, request: SyncRequest, *, subject: str | None = None) -> CaughtUp:
+        """`subject`: of one router; None for any.
+
+        Raises BusUnavailable: not connected, no router, none that could answer, or silence for SIE_NATS_SYNC_S.
+        """
+        subject = subject or sync_subject(request.bundle)
         nonce = secrets.token_hex(12)
         pages = Pages(nonce, self._key, self._settings.nats_sync_bytes)
+        question = write_request(request, subject=subject, nonce=nonce, key=self._key)
+        page = await self._talk(subject, question, pages.add)
+        while not pages.complete:
+            page = await self._talk(page.reply, _NEXT, pages.add)
         try:
-            page = await self._talk(sync_subject(request.bundle), write_request(request, nonce=nonce, key=self._key))
-            pages.add(page.content)
-            while not pages.complete:
-                page = await self._talk(page.reply, _NEXT)
-                pages.add(page.content)
             reply = await trio.to_thread.run_sync(pages.reply)
         except NotOurs as fault:
             self._ignored.note(fault)
             raise BusUnavailable(f"the answer to a request to catch up was none: {fault}") from None
         if reply.refused:
             raise BusUnavailable(f"the router that was asked to catch up by cannot answer: {reply.refused}")
-        return CaughtUp(store=reply.store, revision=reply.revision, models=tuple(reply.models))
+        return CaughtUp(
+            parts=[
+                Part(store=store, revision=revision, whole=whole, models=models)
+                for store, revision, whole, models in reply.parts
+            ]
+        )
 
     async def answer_all(self, answer: AnswerSync) -> None:
         """Answer requests until cancelled. A SieError that `answer` raises is told to the asker."""
@@ -134,30 +142,38 @@ class CatchUp:
             asker = (await self._talk(asker, page)).reply
         await self._bridge.publish([Message(asker, last)])
 
-    async def _talk(self, subject: str, content: bytes) -> Message:
-        """Say something and hear the answer. Raises BusUnavailable, after SIE_NATS_SYNC_S at the latest."""
+    async def _talk(self, subject: str, content: bytes, take: Callable[[bytes], None] | None = None) -> Message:
+        """Say something and hear the answer; one that `take` refuses with NotOurs is not it, and another may come.
+
+        Raises BusUnavailable, after SIE_NATS_SYNC_S at the latest.
+        """
         here = f"{self._address}.{next(self._numbers)}"
-        turn = self._turns[here] = _Turn()
+        turn = self._turns[here] = trio.open_memory_channel[Message](_ANSWERS_MOST)
         try:
-            with trio.move_on_after(self._settings.nats_sync_s):
+            with trio.move_on_after(self._settings.nats_sync_s), turn[0], turn[1]:
                 await self._bridge.publish([Message(subject, content, reply=here)])
-                await turn.came.wait()
+                async for answer in turn[1]:
+                    if answer.content == _NOBODY:
+                        raise BusUnavailable("nobody is there to answer")
+                    try:
+                        if take is not None:
+                            take(answer.content)
+                    except NotOurs as fault:
+                        self._ignored.note(fault)
+                        continue
+                    return answer
         finally:
             del self._turns[here]
-        if turn.answer is None:
-            raise BusUnavailable(f"no answer within {self._settings.nats_sync_s:g} s")
-        if turn.answer.content == _NOBODY:
-            raise BusUnavailable("nobody is there to answer")
-        return turn.answer
+        raise BusUnavailable(f"no answer within {self._settings.nats_sync_s:g} s")
 
 
 async def _reply(request: SyncRequest, answer: AnswerSync) -> SyncReply:
     try:
         known = await answer(request)
     except SieError as fault:
-        return SyncReply(store="", revision=0, models=(), refused=fault.message)
+        return SyncReply(refused=fault.message)
     except Exception:
         # One request in a form nobody foresaw must not end the answers to all others.
         log.exception("a request to catch up on %s failed in a way nobody foresaw", request.bundle)
-        return SyncReply(store="", revision=0, models=(), refused="an internal error, told in its log")
-    return SyncReply(store=known.store, revision=known.revision, models=known.models)
+        return SyncReply(refused="an internal error, told in its log")
+    return SyncReply(parts=[(one.store, one.revision, one.whole, one.models) for one in known.parts])

@@ -21,12 +21,33 @@ class Notice:
     previous: Mapping[str, int]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reminder:
+    """A model that was there when it was posted again, for those who missed it: the others find nothing new.
+
+    `heads`: its bundles, each with the revision that touched it last.
+    """
+
+    store: str
+    model_id: str
+    profiles: tuple[str, ...]
+    heads: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """The newest entry of `store` that touches the follower's bundle is `revision`: whoever lacks it reads it there."""
+
+    store: str
+    revision: int
+
+
 @dataclass(frozen=True, slots=True)
 class Nudge:
     """Something may have been missed: read the truth."""
 
 
-Hint: TypeAlias = Notice | Nudge
+Hint: TypeAlias = Notice | Elsewhere | Nudge
 
 
 class Bus(Protocol):
@@ -41,6 +62,9 @@ class Bus(Protocol):
 
         Raises BusUnavailable if it has reached nobody, as far as that can be told. Cancelled: it may have reached some.
         """
+
+    async def remind(self, reminder: Reminder) -> None:
+        """Say again, to everyone who follows a bundle of the model, that it is there. Raises as `publish` does."""
 
     def nudge(self) -> None:
         """Have every follower in this process read the truth. For what was not published by this process."""

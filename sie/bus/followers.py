@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Generic, TypeAlias, TypeVar
 
@@ -35,13 +35,18 @@ class Followers(Generic[T]):
                 if not everybody and self._ends.get(topic) is everybody:
                     del self._ends[topic]
 
+    @property
+    def topics(self) -> Sequence[str]:
+        """What somebody follows."""
+        return list(self._ends)
+
     def tell(self, topic: str, what: T) -> None:
         for ends in self._ends.get(topic, ()):
             _put(ends, what)
 
     def nudge(self, topic: str | None = None) -> None:
         """Have the followers of a topic, or all of them, read the truth."""
-        for one in [*self._ends] if topic is None else [topic]:
+        for one in self.topics if topic is None else [topic]:
             for ends in self._ends.get(one, ()):
                 _put(ends, Nudge())
 

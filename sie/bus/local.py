@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 
 import trio
 
-from sie.bus.contract import Hint, Notice
+from sie.bus.contract import Elsewhere, Hint, Notice, Reminder
 from sie.bus.followers import Followers
 
 
@@ -14,7 +14,7 @@ class LocalBus:
     """Hands each hint to the followers it concerns, at once, without waiting for any of them."""
 
     def __init__(self) -> None:
-        self._followers: Followers[Notice] = Followers()
+        self._followers: Followers[Notice | Elsewhere] = Followers()
 
     @property
     def connected(self) -> bool:
@@ -24,6 +24,12 @@ class LocalBus:
         """Never raises, never waits."""
         for bundle in notice.previous:
             self._followers.tell(bundle, notice)
+        await trio.lowlevel.checkpoint()
+
+    async def remind(self, reminder: Reminder) -> None:
+        """Never raises, never waits."""
+        for bundle, revision in reminder.heads.items():
+            self._followers.tell(bundle, Elsewhere(reminder.store, revision))
         await trio.lowlevel.checkpoint()
 
     def nudge(self) -> None:

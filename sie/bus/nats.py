@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import logging
+import secrets
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TypeAlias, TypeVar
 
 import trio
 
 from sie.bus.bridge import Bridge
 from sie.bus.catchup import ROUTERS, AnswerSync, CatchUp
-from sie.bus.contract import Hint, Notice, Nudge
+from sie.bus.contract import Elsewhere, Hint, Notice, Nudge, Reminder
 from sie.bus.events import Down, Event, Listening, Message, Missed, Refused, Subject, Unreadable, Up
 from sie.bus.followers import Followers
 from sie.bus.ignored import Ignored
 from sie.bus.servers import read_servers
+from sie.catalog.entry import Entry
 from sie.settings import Settings
+from sie.wire.heads import HEADS_SUBJECT, Heads, read_heads, write_heads
 from sie.wire.notification import (
     ALL,
     ALL_SUBJECT,
@@ -31,7 +35,7 @@ from sie.wire.notification import (
     read_notification,
 )
 from sie.wire.sealed import NotOurs
-from sie.wire.sync import SyncRequest, is_sync_subject
+from sie.wire.sync import SyncRequest, is_sync_subject, router_subject
 from sie.worker.follow import CaughtUp
 
 log = logging.getLogger(__name__)
@@ -49,7 +53,8 @@ class Described:
     bundle_config_hashes: Mapping[str, str] = field(default_factory=dict)
 
 
-Describe: TypeAlias = Callable[[Notice], Described]
+# Of a model, by its id, as of a revision; and what these bundles hash to.
+Describe: TypeAlias = Callable[[str, int, Sequence[str]], Described]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +90,9 @@ class NatsBus:
         self._bridge = Bridge(read_servers(settings), settings, name=name)
         self._ignored = Ignored()
         self._catch_up = CatchUp(self._bridge, settings, key=self._key, ignored=self._ignored)
-        self._followers: Followers[Notice] = Followers()
+        self.address = secrets.token_hex(8)  # where it alone can be asked, if it serves
+        self._followers: Followers[Notice | Elsewhere] = Followers()
+        self._heads_followers: Followers[Heads] = Followers()
         self._legacy_followers: Followers[LegacyNotification] = Followers()
         self._listeners: Counter[Subject] = Counter()
         self._received = 0
@@ -104,20 +111,22 @@ class NatsBus:
 
         Raises BusUnavailable: not connected, refused, or not confirmed in time; it may have reached some all the same.
         """
-        assert self._describe is not None, "who publishes must be able to describe"
-        said = self._describe(notice)
-        announcement = Announcement(
-            entry=notice.entry,
+        entry = notice.entry
+        told = Reminder(
             store=notice.store,
-            previous=notice.previous,
-            router_id=self._name,
-            epoch=said.epoch,
-            model_config=said.model_config,
-            bundle_config_hashes=said.bundle_config_hashes,
+            model_id=entry.model_id,
+            profiles=tuple(entry.profiles),
+            heads=dict.fromkeys(notice.previous, entry.revision),
         )
-        limit = min(self._bridge.limit, self._settings.nats_message_bytes)
-        messages = announce(announcement, key=self._key, limit=limit)
-        await self._bridge.publish([Message(subject, content) for subject, content in messages])
+        await self._announce(told, entry, notice.previous)
+
+    async def remind(self, reminder: Reminder) -> None:
+        """As `publish`; who lacks it by its revision reads the truth."""
+        await self._announce(reminder)
+
+    async def say_heads(self, heads: Heads) -> None:
+        """Tell everybody where this router stands. Raises as `publish` does."""
+        await self._bridge.publish([Message(HEADS_SUBJECT, write_heads(heads, key=self._key))])
 
     def nudge(self) -> None:
         self._nudge(None)
@@ -131,6 +140,10 @@ class NatsBus:
     def follow_all(self) -> AbstractContextManager[trio.MemoryReceiveChannel[Hint]]:
         """For a router: what other routers publish, whatever the bundle."""
         return self._follow(self._followers, ALL, ALL_SUBJECT)
+
+    def follow_heads(self) -> AbstractContextManager[trio.MemoryReceiveChannel[Heads | Nudge]]:
+        """For a router: where other routers say they stand. A Nudge as in `follow`."""
+        return self._follow(self._heads_followers, HEADS_SUBJECT, HEADS_SUBJECT)
 
     def follow_legacy(
         self, bundle: str = ALL
@@ -151,21 +164,29 @@ class NatsBus:
             await self._changed.wait()
         return self._connection
 
-    async def sync(self, bundle: str, store: str, since: int, digest: str = "") -> CaughtUp:
-        """What some router knows of the bundle beyond revision `since` of `store`; everything, if it has another store.
+    async def sync(self, bundle: str, known: Mapping[str, int], digest: str = "") -> CaughtUp:
+        """What some router knows of the bundle beyond those revisions of those stores, and of other stores.
 
-        `digest`: what is known up to there hashes to; "" if that does not matter. `bundle` may be `_all`.
+        `digest`: what is known up to there hashes to; "" if that does not matter.
         Raises BusUnavailable: not connected, no router, none that could answer, or silence for SIE_NATS_SYNC_S.
         """
-        return await self._catch_up.ask(SyncRequest(bundle=bundle, store=store, since=since, digest=digest))
+        return await self._catch_up.ask(SyncRequest(bundle=bundle, known=known, digest=digest))
+
+    async def sync_with(self, address: str, known: Mapping[str, int]) -> CaughtUp:
+        """What the router at that address knows, of all bundles. As `sync`."""
+        return await self._catch_up.ask(SyncRequest(bundle=ALL, known=known), subject=router_subject(address))
 
     async def serve_sync(self, answer: AnswerSync) -> None:
-        """For a router: answer those who catch up, in turn with the other routers, until cancelled.
+        """For a router: answer who asks at `address`, and, while `sharing`, those who ask any router, until cancelled.
 
         A SieError that `answer` raises is told to the asker, who asks again.
         """
-        with self._listening(ROUTERS):
+        with self._listening(Subject(router_subject(self.address))):
             await self._catch_up.answer_all(answer)
+
+    def sharing(self) -> AbstractContextManager[None]:
+        """Take one's turn, with the other routers, in answering those who catch up."""
+        return self._listening(ROUTERS)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Be on the bus until cancelled. Started at once, with NATS there or not."""
@@ -173,7 +194,7 @@ class NatsBus:
             log.info("SIE_BUS_KEY is not set: NATS's own permissions alone keep strangers from announcing models")
         async with trio.open_nursery() as nursery:
             await nursery.start(self._bridge.run)
-            with self._listening(self._catch_up.inbox):
+            with self._listening(self._catch_up.inbox), self._listening(Subject(HEADS_SUBJECT)):
                 task_status.started()
                 while True:
                     for event in await self._bridge.receive():
@@ -229,6 +250,7 @@ class NatsBus:
                 self._ignored.note(NotOurs("malformed", reason))
 
     def _nudge(self, topic: str | None) -> None:
+        self._heads_followers.nudge(topic)
         self._followers.nudge(topic)
         self._legacy_followers.nudge(topic)
 
@@ -239,6 +261,8 @@ class NatsBus:
         try:
             if is_sync_subject(message.subject):
                 self._catch_up.take_request(message)
+            elif message.subject == HEADS_SUBJECT:
+                self._hear_heads(message)
             else:
                 self._hear_notification(message)
         except NotOurs as fault:
@@ -258,9 +282,39 @@ class NatsBus:
         if isinstance(heard, LegacyNotification):
             self._legacy_followers.tell(topic, heard)
         elif isinstance(heard, ContentElsewhere):
-            self._followers.nudge(topic)
+            self._followers.tell(topic, Elsewhere(heard.store, heard.revision))
         else:
             self._followers.tell(topic, Notice(store=heard.store, entry=heard.entry, previous=heard.previous))
+
+    def _hear_heads(self, message: Message) -> None:
+        heads = read_heads(message.content, key=self._key, limit=self._settings.nats_message_bytes)
+        if heads.router_id == self._name:
+            return
+        self._heads_followers.tell(HEADS_SUBJECT, heads)
+        for bundle in self._followers.topics:
+            if bundle != ALL:
+                self._followers.tell(bundle, Elsewhere(heads.store, heads.bundles.get(bundle, 0)))
+
+    async def _announce(
+        self, told: Reminder, entry: Entry | None = None, previous: Mapping[str, int] = MappingProxyType({})
+    ) -> None:
+        assert self._describe is not None, "who publishes must be able to describe"
+        said = self._describe(told.model_id, max(told.heads.values(), default=0), tuple(told.heads))
+        announcement = Announcement(
+            model_id=told.model_id,
+            profiles=told.profiles,
+            store=told.store,
+            heads=told.heads,
+            entry=entry,
+            previous=previous,
+            router_id=self._name,
+            epoch=said.epoch,
+            model_config=said.model_config,
+            bundle_config_hashes=said.bundle_config_hashes,
+        )
+        limit = min(self._bridge.limit, self._settings.nats_message_bytes)
+        messages = announce(announcement, key=self._key, limit=limit)
+        await self._bridge.publish([Message(subject, content) for subject, content in messages])
 
     def _become(self, connection: Connection) -> None:
         if connection != self._connection:

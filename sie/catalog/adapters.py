@@ -64,6 +64,7 @@ ADAPTERS: Mapping[str, Mapping[str, AdapterClass]] = {
     f"{_PEER}.bert_flash_cross_encoder": {"BertFlashCrossEncoderAdapter": CROSS_ENCODER},
     f"{_PEER}.modernbert_flash_cross_encoder": {"ModernBertFlashCrossEncoderAdapter": CROSS_ENCODER},
     f"{_PEER}.jina_flash_cross_encoder": {"JinaFlashCrossEncoderAdapter": CROSS_ENCODER},
+    f"{_PEER}.sglang": {"SGLangEmbeddingAdapter": DENSE},
 }
 
 

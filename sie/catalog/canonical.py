@@ -11,13 +11,16 @@ from typing import TypeAlias
 # What a document may hold: made by sie.catalog.document, which refuses everything else.
 Json: TypeAlias = bool | int | float | str | Sequence["Json"] | Mapping[str, "Json"] | None
 
+# Made once: `json.dumps` makes one at each call, a quarter of the time for one profile.
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
 
 def canonical(value: Json) -> bytes:
     """The one spelling of a value: UTF-8, keys sorted at every depth, no spaces, floats as Python writes them.
 
     Raises ValueError for NaN and infinities, which JSON has no spelling for.
     """
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+    return _ENCODER.encode(value).encode()
 
 
 def sha256_hex(content: bytes) -> str:

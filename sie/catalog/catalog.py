@@ -12,8 +12,12 @@ from sie.catalog.bundle import Bundle
 from sie.catalog.canonical import Json
 from sie.catalog.digest import BundleSums
 from sie.catalog.entry import Entry
-from sie.catalog.fold import Conflict, differs, fold, overlay, unlogged
+from sie.catalog.fold import Conflict, differs, fold, overlay, unlogged, unsaid
 from sie.catalog.model import Model
+from sie.catalog.union import unite
+
+# In a store's place, behind all stores: what none of them says, as a router of SIE v0.1.10 announced it.
+SUGGESTED = "~"
 
 
 class Catalog:
@@ -22,6 +26,11 @@ class Catalog:
     Applying entries commutes and can be repeated: whatever the order, the same catalog comes out.
     `bundles` by priority, then name. `head`: the revision up to which every entry is in, see `advance`.
     `conflicts`: what entries said against existing content. `differing_files`: ids whose file the log overrules.
+
+    `changes`: grows with each model that is put in.
+
+    `own`: the id of the store whose entries these are. What other stores say, where routers share none, is kept apart
+    and served together with it, see `unite`; numbers here are of the own store unless another is named.
     """
 
     def __init__(self, bundles: Iterable[Bundle], *, origin: int = 0) -> None:
@@ -30,7 +39,9 @@ class Catalog:
         if len({one.bundle_id.lower() for one in ordered}) < len(ordered):
             raise ValueError(f"bundle names must differ in more than case: {', '.join(b.bundle_id for b in ordered)}")
         self.bundles: Mapping[str, Bundle] = MappingProxyType({one.bundle_id: one for one in ordered})
+        self.own = ""
         self.head = origin
+        self.changes = 0
         self._origin = origin
         self.imported_epoch: int | None = None  # of a SIE v0.1.10 store, once all of it is in the log
         self.conflicts: list[Conflict] = []
@@ -41,7 +52,8 @@ class Catalog:
                 self._bundles_with.setdefault(module, []).append(bundle.bundle_id)
         self._files: dict[str, Model] = {}
         self._logged: dict[str, Model] = {}  # the fold of entries alone
-        self._models: dict[str, Model] = {}  # files and entries: what is served; shares its values with the two above
+        self._others: dict[str, dict[str, Model]] = {}  # store -> the same, of its entries
+        self._models: dict[str, Model] = {}  # all three: what is served; shares its values with them
         self._ids: list[str] = []
         self._ids_sorted = True
         self._spellings: dict[str, list[str]] = {}  # case-folded id -> ids, sorted
@@ -56,6 +68,22 @@ class Catalog:
             fresh.add_file(model)
         return fresh
 
+    def without_log(self, own: str) -> Catalog:
+        """A new catalog of the same files and of what other stores say, for the log of the store `own`."""
+        fresh = self.files_only()
+        fresh.own = own
+        fresh.hear_all(self, but=own)
+        return fresh
+
+    def without(self, store: str) -> Catalog:
+        """A new catalog that is the same but for what this other store says."""
+        fresh = self.files_only()
+        fresh.own = self.own
+        fresh.restore(self.head, self._logged.values())
+        fresh.imported_epoch = self.imported_epoch
+        fresh.hear_all(self, but=store)
+        return fresh
+
     # -- changing it
 
     def add_file(self, model: Model) -> None:
@@ -64,21 +92,26 @@ class Catalog:
         if known is not None and (known.sie_id != model.sie_id or model.sie_id in self._files):
             raise ValueError(f"{model.sie_id} is already known as {known.sie_id}: ids must differ in more than case")
         self._files[model.sie_id] = model
-        self._put(self._served(model.sie_id, self._logged.get(model.sie_id)))
+        self._serve(model.sie_id)
 
-    def apply(self, entry: Entry) -> Model | None:
+    def apply(self, entry: Entry, store: str | None = None) -> Model | None:
         """Take an entry in, in any order, any number of times; returns its model, or None for a marker.
+
+        `store`: another than its own.
 
         An entry that contradicts what exists adds to `conflicts` and changes nothing that exists.
         """
+        if store == self.own:
+            store = None
         if entry.marker is not None:
-            self.imported_epoch = cast("int", entry.marker["imported_epoch"])
+            if store is None:
+                self.imported_epoch = cast("int", entry.marker["imported_epoch"])
             return None
-        logged, conflict = fold(self._logged.get(entry.model_id), entry)
+        log = self._logged if store is None else self._others.setdefault(store, {})
+        log[entry.model_id], conflict = fold(log.get(entry.model_id), entry)
         if conflict is not None and conflict not in self.conflicts:
             self.conflicts.append(conflict)
-        self._logged[entry.model_id] = logged
-        return self._put(self._served(entry.model_id, logged))
+        return self._serve(entry.model_id)
 
     def advance(self, entry: Entry) -> Model | None:
         """Apply the entry after `head`, and move `head` to it. Raises ValueError, changing nothing, for any other."""
@@ -95,19 +128,50 @@ class Catalog:
         """
         for model in logged:
             self._logged[model.sie_id] = model
-            self._put(self._served(model.sie_id, model))
+            self._serve(model.sie_id)
         self.head = revision
 
-    def _served(self, model_id: str, logged: Model | None) -> Model:
-        file = self._files.get(model_id)
-        if file is None or logged is None:
-            served = logged or file
-            assert served is not None, f"{model_id} has neither file nor entry"
-            return served
-        return overlay(file, logged)
+    def hear(self, store: str, logged: Iterable[Model]) -> None:
+        """Take in models as the fold of another store's log has them. Each replaces what was heard of it before."""
+        heard = self._others.setdefault(store, {})
+        for model in logged:
+            heard[model.sie_id] = model
+            self._serve(model.sie_id)
 
-    def _put(self, model: Model) -> Model:
+    def hear_all(self, catalog: Catalog, *, but: str = "") -> None:
+        """Take in what other stores say as that catalog has it."""
+        for store, logged in catalog.others().items():
+            if store != but:
+                self.hear(store, logged.values())
+
+    def _serve(self, model_id: str) -> Model:
+        own = self._logged.get(model_id)
+        model = self._merged(model_id, own)
+        assert model is not None, f"{model_id} has neither file nor entry"
+        suggested = model_id in self._others.get(SUGGESTED, {})
+        return self._put(model, counted=self._merged(model_id, own, suggested=False) if suggested else model)
+
+    def _merged(self, model_id: str, own: Model | None, *, suggested: bool = True) -> Model | None:
+        """The model as it would be served if the own log's entries made `own` of it, with what is suggested or without.
+
+        None if nobody says anything of it.
+        """
+        file = self._files.get(model_id)
+        logged = own
+        if self._others:
+            parts = [
+                (store, log[model_id])
+                for store, log in self._others.items()
+                if model_id in log and (suggested or store != SUGGESTED)
+            ]
+            if parts:
+                logged = unite(sorted([*parts, *([(self.own, own)] if own is not None else [])]), own=self.own)
+        return overlay(file, logged) if file is not None and logged is not None else logged or file
+
+    def _put(self, model: Model, *, counted: Model | None) -> Model:
+        """`counted`: the model as the digest has it, which is to agree with other processes'; None: not at all."""
         model_id = model.sie_id
+        self.changes += 1
         before = self._models.get(model_id)
         self._models[model_id] = model
         if before is None:
@@ -120,7 +184,7 @@ class Catalog:
         for bundle_id in bundles:
             self._members[bundle_id][model_id] = None
             self._heads[bundle_id] = max(self._heads[bundle_id], model.revision)
-        self._sums.put(model, bundles)
+        self._sums.put(counted or model, bundles if counted is model else self.bundles_of(counted) if counted else ())
         file = self._files.get(model_id)
         if file is not None and differs(file, model):
             self.differing_files.add(model_id)
@@ -149,10 +213,25 @@ class Catalog:
         """What the entries alone make, for a snapshot: the models are frozen, the list is the caller's."""
         return list(self._logged.values())
 
+    def others(self) -> Mapping[str, Mapping[str, Model]]:
+        """What the entries of each other store make, by model id. To read, not to keep."""
+        return self._others
+
+    def part(self, store: str, model_id: str) -> Model | None:
+        """What the entries of one store make of the model, its own or another."""
+        return (self._logged if store == self.own else self._others.get(store, {})).get(model_id)
+
     def base_of(self, model_id: str) -> Mapping[str, Mapping[str, Json]] | None:
         """What the next entry of this model must bring as `base`: its file's content, if no entry has yet."""
         file = self._files.get(model_id)
         return unlogged(file, self._logged.get(model_id)) if file is not None else None
+
+    def heard_of(self, model_id: str) -> Mapping[str, Mapping[str, Json]] | None:
+        """What the next entry of this model must bring as `heard`: what other stores alone say of it, if they do."""
+        served = self._models.get(model_id)
+        if served is None or not served.revisions:
+            return None
+        return unsaid(served, (self._logged.get(model_id), self._files.get(model_id)))
 
     def bundles_of(self, model: Model, profile: str | None = None) -> tuple[str, ...]:
         """The bundles that can run the profile, or any profile of the model, by priority.
@@ -171,6 +250,10 @@ class Catalog:
         """The models that have a profile in the bundle, in no order. Raises KeyError for an unknown bundle."""
         return [self._models[one] for one in self._members[bundle_id]]
 
+    def bundle_size(self, bundle_id: str) -> int:
+        """How many models have a profile in the bundle. Raises KeyError for an unknown bundle."""
+        return len(self._members[bundle_id])
+
     def bundle_head(self, bundle_id: str) -> int:
         """The newest revision that touched the bundle, `origin` before any. Raises KeyError for an unknown bundle."""
         return self._heads[bundle_id]
@@ -186,13 +269,15 @@ class Catalog:
         before = self._logged.get(entry.model_id)
         logged, _ = fold(before, entry)
         followed = self.bundles_of(before) if before is not None else self.bundles
-        return {
-            one: self._heads[one] if one in followed else entry.revision
-            for one in self.bundles_of(self._served(entry.model_id, logged))
-        }
+        model = self._merged(entry.model_id, logged)
+        assert model is not None, "an entry makes a model"
+        return {one: self._heads[one] if one in followed else entry.revision for one in self.bundles_of(model)}
 
     def digest(self, bundle_id: str) -> str:
-        """Our own digest of the bundle's models, 64 hex characters. Raises KeyError for an unknown bundle."""
+        """Our own digest of the bundle's models, without what is suggested: 64 hex characters.
+
+        Raises KeyError for an unknown bundle.
+        """
         return self._sums.digest(bundle_id)
 
     def __repr__(self) -> str:

@@ -20,6 +20,7 @@ class Entry:
 
     `profiles` maps each created profile's name to its normalised content; `fields` are the top-level fields it adds;
     `base` is set by the first append to a filesystem model: `{"fields": {...}, "profiles": {...}}` as the file has it.
+    `heard`, of the same form, by the first append to a model that another store made: what that store says of it.
     `marker` is set on an entry that changes no model: `{"imported_epoch": N, "skipped": [...]}`, written when a
     v0.1.10 store has been imported to the end. `revision` 0 means "not placed yet".
     """
@@ -32,6 +33,7 @@ class Entry:
     router_id: str
     skipped: tuple[str, ...] = ()
     base: Mapping[str, Mapping[str, Json]] | None = None
+    heard: Mapping[str, Mapping[str, Json]] | None = None
     body_hash: str | None = None  # hex SHA-256 of the posted body
     idempotency_key: str | None = None
     marker: Mapping[str, Json] | None = None
@@ -54,6 +56,7 @@ def write_entry(entry: Entry) -> bytes:
         "fields": entry.fields,
         "skipped_profiles": list(entry.skipped),
         "base": entry.base,
+        "heard": entry.heard,
         "time": entry.time,
         "router_id": entry.router_id,
         "body_hash": entry.body_hash,
@@ -80,9 +83,10 @@ def read_entry(content: bytes, *, name: str, revision: int | None = None) -> Ent
         profiles = {profile: raw["profiles"][profile] for profile in raw["created_profiles"]}
         if not all(isinstance(one, dict) for one in profiles.values()) or not isinstance(raw["fields"], dict):
             raise TypeError("profiles and fields must be mappings")
-        base = raw.get("base")
-        if base is not None and not all(isinstance(base[part], dict) for part in ("profiles", "fields")):
-            raise TypeError("a base has profiles and fields")
+        for kind in ("base", "heard"):
+            whole = raw.get(kind)
+            if whole is not None and not all(isinstance(whole[part], dict) for part in ("profiles", "fields")):
+                raise TypeError(f"{kind} has profiles and fields")
         entry = Entry(
             model_id=str(raw["model_id"]),
             profiles=profiles,
@@ -91,7 +95,8 @@ def read_entry(content: bytes, *, name: str, revision: int | None = None) -> Ent
             time=str(raw["time"]),
             router_id=str(raw["router_id"]),
             skipped=tuple(raw["skipped_profiles"]),
-            base=base,
+            base=raw.get("base"),
+            heard=raw.get("heard"),
             body_hash=raw.get("body_hash"),
             idempotency_key=raw.get("idempotency_key"),
             marker=raw.get("marker"),

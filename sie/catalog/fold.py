@@ -3,13 +3,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import cast
 
 from sie.catalog.canonical import Json, canonical
 from sie.catalog.entry import Entry
 from sie.catalog.model import Model, Profile
+from sie.catalog.union import runs
+
+_NOTHING: Mapping[str, Mapping[str, Json]] = {"fields": {}, "profiles": {}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +33,12 @@ def fold(model: Model | None, entry: Entry) -> tuple[Model, Conflict | None]:
     profiles = dict(model.profiles) if model is not None else {}
     created = dict(model.created) if model is not None else {}
     fields = dict(model.fields) if model is not None else {}
-    base = entry.base if entry.base is not None else {"fields": {}, "profiles": {}}
+    base = entry.base if entry.base is not None else _NOTHING
+    heard = entry.heard if entry.heard is not None else _NOTHING
     said_profiles: list[str] = []
     said_fields: list[str] = []
 
-    layers = ((base["profiles"], 0), (entry.profiles, entry.revision))
+    layers = ((base["profiles"], 0), (heard["profiles"], entry.revision), (entry.profiles, entry.revision))
     for contents, revision in layers:
         for name, content in contents.items():
             profile = Profile(name, cast("Mapping[str, Json]", content))
@@ -44,9 +48,9 @@ def fold(model: Model | None, entry: Entry) -> tuple[Model, Conflict | None]:
                 created[name] = min(created[name], revision)
             else:
                 said_profiles.append(name)
-    for layer in (base["fields"], entry.fields):
+    for layer in (base["fields"], heard["fields"], entry.fields):
         for name, value in layer.items():
-            if canonical(fields.setdefault(name, value)) != canonical(value):
+            if fields.setdefault(name, value) is not value and canonical(fields[name]) != canonical(value):
                 said_fields.append(name)
 
     folded = Model(
@@ -82,6 +86,9 @@ def overlay(file: Model, logged: Model) -> Model:
         source="filesystem",
         revision=logged.revision,
         created=created,
+        stores=logged.stores,
+        revisions=logged.revisions,
+        disputed=logged.disputed,
     )
 
 
@@ -95,6 +102,24 @@ def unlogged(file: Model, logged: Model | None) -> Mapping[str, Mapping[str, Jso
         fields = {name: value for name, value in file.fields.items() if name not in logged.fields}
         profiles = {name: one for name, one in file.profiles.items() if name not in logged.profiles}
     return {"fields": fields, "profiles": {name: one.content for name, one in profiles.items()}}
+
+
+def unsaid(served: Model, by: Iterable[Model | None]) -> Mapping[str, Mapping[str, Json]] | None:
+    """The part of the model as it is served that none of these says; None if they say all of it.
+
+    Without a profile that could not run on what they say.
+    """
+    fields, profiles = dict(served.fields), dict(served.profiles)
+    known: dict[str, Profile] = {}
+    for one in by:
+        if one is not None:
+            known.update(one.profiles)
+            for name in one.fields:
+                fields.pop(name, None)
+    news = {name: one for name, one in profiles.items() if name not in known and runs(one, {**profiles, **known})}
+    if not fields and not news:
+        return None
+    return {"fields": fields, "profiles": {name: one.content for name, one in news.items()}}
 
 
 def differs(file: Model, merged: Model) -> bool:

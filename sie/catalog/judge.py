@@ -12,6 +12,7 @@ from sie.catalog.catalog import Catalog
 from sie.catalog.change import Change, ChangeLimits
 from sie.catalog.entry import Entry
 from sie.catalog.faults import Faults, shown, under
+from sie.catalog.fold import fold
 from sie.catalog.inheritance import check_inheritance
 from sie.catalog.model import Model
 from sie.errors import ContentConflict
@@ -25,7 +26,8 @@ class Verdict:
     """A change that may be made. `model`: as it would be, its new profiles not yet in `created` of it.
 
     `created`, `skipped`: profile names in document order. `fields`: the top-level fields that are new. `base`: what
-    the entry must carry of the model's file. `changes`: whether anything is new at all; if not, there is no entry.
+    the entry must carry of the model's file, `heard`: of what other stores say. `changes`: whether anything is new at
+    all; if not, there is no entry.
     """
 
     model: Model
@@ -33,6 +35,7 @@ class Verdict:
     skipped: tuple[str, ...]
     fields: Mapping[str, Json]
     base: Mapping[str, Mapping[str, Json]] | None
+    heard: Mapping[str, Mapping[str, Json]] | None
 
     @property
     def changes(self) -> bool:
@@ -55,6 +58,8 @@ def judge(catalog: Catalog, change: Change, limits: ChangeLimits, *, lenient: bo
     verdict = _merge(catalog, existing, change)
     faults = Faults()
     check_inheritance(verdict.model.profiles, verdict.created, faults)
+    if not faults and existing is not None and existing.revisions:
+        _check_alone(catalog, verdict, faults)
     if not faults and not lenient:
         for name in verdict.created:
             _check_adapter(catalog, verdict.model, name, faults)
@@ -75,6 +80,7 @@ def draft(
         fields=verdict.fields,
         skipped=verdict.skipped,
         base=verdict.base,
+        heard=verdict.heard,
         write_id=write_id,
         time=time,
         router_id=router_id,
@@ -98,7 +104,15 @@ def _merge(catalog: Catalog, existing: Model | None, change: Change) -> Verdict:
         skipped=tuple(name for name in change.profiles if name in existing.profiles),
         fields=fields,
         base=catalog.base_of(change.model_id),
+        heard=catalog.heard_of(change.model_id),
     )
+
+
+def _check_alone(catalog: Catalog, verdict: Verdict, faults: Faults) -> None:
+    """What other stores say may be served in place of what the own log says, on which its profiles have to run."""
+    entry = draft(verdict, write_id="", time="", router_id="", body_hash="")
+    alone, _ = fold(catalog.part(catalog.own, entry.model_id), entry)
+    check_inheritance(alone.profiles, verdict.created, faults)
 
 
 def _check_conflicts(existing: Model, change: Change) -> None:

@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal, cast
+from types import MappingProxyType
+from typing import Any, Literal, cast
 
 from sie.catalog.canonical import Json, canonical
 
@@ -24,6 +25,13 @@ PROFILE_FIELDS = (
     "adapter_options",
     "adaptive_batching",
 )
+
+
+_NONE: Mapping[str, Any] = MappingProxyType({})
+
+
+def _none() -> Mapping[str, Any]:
+    return _NONE  # one for all: most models have three of them
 
 
 @dataclass(frozen=True)
@@ -93,6 +101,10 @@ class Model:
 
     `revision`: of the newest entry that touched it, 0 for a file nobody appended to.
     `created`: profile name to the revision of the entry that created it; a filesystem profile has 0.
+
+    Those are numbers of the process's own store. Where routers share none, `stores` names the store of each profile
+    that came from another, `revisions` the newest entry in each store that touched the model, and `disputed` what two
+    of them say differently: its path, and their ids, the served one first.
     """
 
     sie_id: str
@@ -101,6 +113,9 @@ class Model:
     source: Source
     revision: int = 0
     created: Mapping[str, int]
+    stores: Mapping[str, str] = field(default_factory=_none)
+    revisions: Mapping[str, int] = field(default_factory=_none)
+    disputed: Mapping[str, tuple[str, ...]] = field(default_factory=_none)
 
     @property
     def hub_id(self) -> str:

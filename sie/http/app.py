@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from abc import abstractmethod
 from collections.abc import Awaitable, Callable
@@ -42,7 +43,9 @@ class ClosingBody(ResponseBody):
         """Let go. Asked again, or cancelled, it changes nothing more."""
 
 
+@functools.cache
 def server_version() -> str:
+    """Read once: it takes most of a millisecond, and every status that a worker sends says it."""
     try:
         return version("sie")
     except PackageNotFoundError:  # run from a source tree that was never installed

@@ -16,6 +16,8 @@ from hypercorn.config import Config
 from hypercorn.events import Closed, Event, RawData, Updated
 from hypercorn.protocol import ProtocolWrapper
 from hypercorn.protocol.h2 import H2Protocol
+from hypercorn.protocol.h11 import H11Protocol
+from hypercorn.protocol.ws_stream import WSStream
 from hypercorn.trio.task_group import TaskGroup
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import AppWrapper, ConnectionState, LifespanState
@@ -116,6 +118,8 @@ class Connection:
                 self._request_begun = True
                 self._reading.deadline = trio.current_time() + self._patience.header_s
             await self._protocol.handle(RawData(content))
+            if _is_overfull(self._protocol.protocol):
+                return
             # hypercorn takes HTTP/2's preface for a request, and then no stream ever comes to say that it is over.
             protocol = self._protocol.protocol
             if isinstance(protocol, H2Protocol) and protocol.idle and not self._idle:
@@ -174,3 +178,9 @@ class Connection:
                     pass
             except (trio.BrokenResourceError, trio.ClosedResourceError):
                 pass
+
+
+def _is_overfull(protocol: H11Protocol | H2Protocol) -> bool:
+    """Whether a WebSocket message has outgrown its limit: hypercorn tells the peer so, and goes on collecting it."""
+    streams = protocol.streams.values() if isinstance(protocol, H2Protocol) else (protocol.stream,)
+    return any(isinstance(one, WSStream) and one.buffer.length > one.buffer.max_length for one in streams)

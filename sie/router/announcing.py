@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from functools import partial
 
-from sie.bus.contract import Notice
 from sie.bus.nats import Described, NatsBus
 from sie.catalog.digest import bundle_config_hash
 from sie.catalog.document import write_document
@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 # Models of a bundle whose hash goes out with each change: 20 us a model, while a client waits. No known reader looks at
 # it, v0.1.10's workers neither; above this it is left empty.
-_HASHED_MOST = 200
+_HASHED_MOST = 50
 
 
 def nats_bus(settings: Settings, head: Head) -> NatsBus:
@@ -29,15 +29,16 @@ def nats_bus(settings: Settings, head: Head) -> NatsBus:
     return NatsBus(settings, name=head.router_id, describe=partial(_describe, head))
 
 
-def _describe(head: Head, notice: Notice) -> Described:
-    """What messages about an entry say beside it, for readers of SIE v0.1.10."""
-    model = head.catalog.find(notice.entry.model_id)
+def _describe(head: Head, model_id: str, revision: int, bundles: Sequence[str]) -> Described:
+    """What messages about a model say beside it, for readers of SIE v0.1.10."""
+    model = head.catalog.find(model_id)
     assert model is not None, "an entry is published once it is applied"
-    bundles = {bundle: head.catalog.in_bundle(bundle) for bundle in notice.previous}
     return Described(
         model_config=write_document(model.document),
-        epoch=notice.entry.revision + (head.catalog.imported_epoch or 0),
+        epoch=revision + (head.catalog.imported_epoch or 0),
         bundle_config_hashes={
-            bundle: bundle_config_hash(models) for bundle, models in bundles.items() if len(models) <= _HASHED_MOST
+            bundle: bundle_config_hash(head.catalog.in_bundle(bundle))
+            for bundle in bundles
+            if head.catalog.bundle_size(bundle) <= _HASHED_MOST
         },
     )

@@ -38,7 +38,8 @@ class LocalWorkers:
     def worker_for(self, found: Route) -> Worker:
         profile = found.profile or "default"
         created = found.model.created.get(profile, 0)
-        ready = self._fleet.serving(found.bundle, store=self._head.store_id, revision=created)
+        store = found.model.stores.get(profile, self._head.store_id)
+        ready = self._fleet.serving(found.bundle, store=store, revision=created)
         here = [self._workers[one.name] for one in ready if one.name in self._workers]
         if not here:
             raise ModelLoading(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -16,11 +16,11 @@ from sie.wire.status import Nack, WorkerStatus
 class Needed:
     """What a worker must know to count as having taken a change on.
 
-    `bundles`: the eligible ones, by priority. `revision`: of the entry; 0 for what a file brought.
+    `bundles`: the eligible ones, by priority. `revisions`: of each store that has a part in it, up to where; 0 for
+    what a file brought.
     """
 
-    store: str
-    revision: int
+    revisions: Mapping[str, int]
     model: str
     profiles: Sequence[str]
     bundles: Sequence[str]
@@ -68,8 +68,11 @@ class Fleet:
         self._gate_s = gate_s
         self._workers: dict[str, WorkerStatus] = {}
         self._changed = trio.Event()
-        # bundle -> bundle_config_hash -> the revision it is of, and when it was noted; oldest first
-        self._hashes: dict[str, OrderedDict[str, tuple[int, float]]] = {}
+        # bundle -> bundle_config_hash -> the newest revision it is of; oldest first
+        self._hashes: dict[str, OrderedDict[str, int]] = {}
+        # bundle -> revisions, and when each was noted; oldest first
+        self._noted: dict[str, deque[tuple[int, float]]] = {}
+        self._hashed_store = ""
 
     def heard(self, status: WorkerStatus) -> None:
         """A worker said how it stands."""
@@ -81,13 +84,24 @@ class Fleet:
         if self._workers.pop(key, None) is not None:
             self._wake()
 
-    def note_hash(self, bundle: str, config_hash: str, revision: int) -> None:
+    def note_hash(self, bundle: str, config_hash: str, *, store: str, revision: int) -> None:
         """What a bundle hashes to as of a revision: a worker of SIE v0.1.10 that shows this hash knows as much."""
+        if store != self._hashed_store:
+            self._hashed_store = store
+            self._hashes.clear()
+            self._noted.clear()
         known = self._hashes.setdefault(bundle, OrderedDict())
-        known.setdefault(config_hash, (revision, trio.current_time()))
+        known[config_hash] = revision  # not all that changes is hashed
+        known.move_to_end(config_hash)
         while len(known) > _HASHES_KEPT:
             known.popitem(last=False)
+        self._noted.setdefault(bundle, deque(maxlen=_HASHES_KEPT)).append((revision, trio.current_time()))
         self._wake()
+
+    def shows_newest_hash(self, worker: WorkerStatus) -> bool:
+        """Whether a worker of SIE v0.1.10 shows what its bundle hashes to now, as far as that has been noted."""
+        known = self._hashes.get(worker.bundle, OrderedDict())
+        return next(reversed(known), "") == worker.bundle_config_hash != ""
 
     async def wait_changed(self) -> None:
         """Return when any worker has said something, come or gone."""
@@ -110,7 +124,7 @@ class Fleet:
         return tuple(
             one
             for one in self.in_bundle(bundle)
-            if self._knows(one, store, revision) or (one.by_hash and self._waited_for(bundle, revision))
+            if self._knows(one, store, revision) or (one.by_hash and self._waited_for(bundle, store, revision))
         )
 
     def acks(self, needed: Needed) -> Acks:
@@ -124,7 +138,7 @@ class Fleet:
                 refused = tuple(one for one in worker.nacks if one.model == needed.model and one.profile in profiles)
                 if refused:
                     nacks[worker.key] = refused
-                elif self._knows(worker, needed.store, needed.revision):
+                elif all(self._knows(worker, store, revision) for store, revision in needed.revisions.items()):
                     acked[bundle] += 1
         return Acks(
             bundles=needed.bundles,
@@ -155,10 +169,11 @@ class Fleet:
             return True  # what a file brought is known to every worker of the bundle, whatever store it follows
         if worker.by_hash:
             known = self._hashes.get(worker.bundle, OrderedDict()).get(worker.bundle_config_hash)
-            return known is not None and known[0] >= revision
-        return worker.store == store and worker.revision >= revision
+            return known is not None and (store != self._hashed_store or known >= revision)
+        return (worker.revision if worker.store == store else worker.others.get(store, -1)) >= revision
 
-    def _waited_for(self, bundle: str, revision: int) -> bool:
+    def _waited_for(self, bundle: str, store: str, revision: int) -> bool:
         """Whether workers of SIE v0.1.10 have had time enough for it: their hashes need not ever fit ours."""
-        noted = [when for known, when in self._hashes.get(bundle, OrderedDict()).values() if known >= revision]
-        return bool(noted) and trio.current_time() - min(noted) >= self._gate_s
+        known = self._noted.get(bundle, ())
+        noted = (when for one, when in known if store != self._hashed_store or one >= revision)
+        return trio.current_time() - next(noted, math.inf) >= self._gate_s

@@ -48,6 +48,7 @@ class Answer(ClosingBody):
         assert isinstance(response.stream, httpx.AsyncByteStream)
         self._stream = response.stream
         self._pieces = aiter(response.stream)
+        self._looked_at: list[bytes] = []
         self._worker = worker
         self._on_close = on_close
         self._closed = False
@@ -61,7 +62,22 @@ class Answer(ClosingBody):
     def __aiter__(self) -> Answer:
         return self
 
+    async def look(self, most: int) -> bytes:
+        """The body, or the pieces it begins with until they are `most` bytes; it is still all there to be iterated.
+
+        Raises WorkerUnreachable.
+        """
+        while sum(map(len, self._looked_at)) < most:
+            try:
+                self._looked_at.append(await self._next())
+            except StopAsyncIteration:
+                break
+        return b"".join(self._looked_at)
+
     async def __anext__(self) -> bytes:
+        return self._looked_at.pop(0) if self._looked_at else await self._next()
+
+    async def _next(self) -> bytes:
         try:
             return await anext(self._pieces)
         except httpx.TransportError as fault:

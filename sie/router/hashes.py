@@ -10,12 +10,13 @@ async def keep_hashes(plane: ConfigPlane) -> None:
 
     Those workers say how they stand five times a second, which is when this looks. Without any, it costs nothing.
     """
-    noted: dict[str, int] = {}
+    noted: dict[str, tuple[str, int, str]] = {}
     while True:
         served = {one.bundle for one in plane.fleet.workers if one.by_hash}
         for bundle in served & set(plane.head.catalog.bundles):
-            revision = plane.head.revision
-            if noted.get(bundle) != revision:
-                plane.fleet.note_hash(bundle, await plane.config_hash(bundle), revision)
-                noted[bundle] = revision
+            store, revision = plane.head.store_id, plane.head.revision
+            now = store, revision, plane.head.catalog.digest(bundle)
+            if noted.get(bundle) != now:
+                plane.fleet.note_hash(bundle, await plane.config_hash(bundle), store=store, revision=revision)
+                noted[bundle] = now
         await plane.fleet.wait_changed()

@@ -5,13 +5,14 @@ from __future__ import annotations
 import datetime
 import logging
 import secrets
-from collections.abc import Awaitable, Callable, Iterator
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
 import trio
 
-from sie.bus.contract import Notice
+from sie.bus.contract import Notice, Reminder
 from sie.catalog.canonical import Json
 from sie.catalog.catalog import Catalog
 from sie.catalog.change import ChangeLimits
@@ -20,17 +21,21 @@ from sie.catalog.judge import Verdict, draft
 from sie.catalog.keys import Keys, Remembered, UnchangedKeys
 from sie.catalog.model import Model
 from sie.catalog.snapshot import Snapshot, read_snapshot, write_snapshot
-from sie.errors import ConfigurationError, IdempotencyMismatch, StoreUnavailable
+from sie.errors import ConfigurationError, IdempotencyMismatch, OutcomeUnknown, StoreReplaced, StoreUnavailable
 from sie.flow import Commit, Order
 from sie.router.fleet import Needed
+from sie.router.foreign import Foreign
 from sie.router.watch import Watch
 from sie.settings import Settings
 from sie.store.append import append_surely
 from sie.store.contract import Store
 from sie.turns import in_turns
-from sie.worker.follow import CaughtUp
+from sie.worker.follow import Part
 
 log = logging.getLogger(__name__)
+
+# Entries that could not be published and wait for the bus to come back; those beyond it are found by their numbers.
+_UNSAID_MOST = 1000
 
 
 class Head:
@@ -52,6 +57,7 @@ class Head:
         router_id: str,
     ) -> None:
         self.catalog = catalog
+        self.foreign = Foreign(lambda: self.catalog, most=settings.foreign_stores)
         self.limits = limits
         self.router_id = router_id
         self.folded = False
@@ -62,13 +68,17 @@ class Head:
         self.trouble: str | None = None  # why the store cannot be used right now, for /readyz
         if store is None:
             self.trouble = "it has not been reached yet"
+        else:
+            catalog.own = store.id
         self._keys = Keys(settings.keys_kept)
         self._unchanged = UnchangedKeys(settings.unchanged_keys_s)
         self._snapshot_at = 0
         self._watch = watch
         self._moved = trio.Event()
         self._saving = False
+        self._doubtful: Entry | None = None
         self.newest: dict[str, Notice] = {}  # the newest entry that touched a bundle, of those seen one by one
+        self.unsaid: deque[Notice] = deque(maxlen=_UNSAID_MOST)
 
     @property
     def revision(self) -> int:
@@ -107,23 +117,51 @@ class Head:
                 except ConfigurationError as fault:  # found out late: what this process serves by now goes on
                     raise StoreUnavailable(str(fault)) from fault
             assert self._store.origin == self.revision, "a store that can be away numbers its entries from 1"
+            self.catalog = self.catalog.without_log(self._store.id)
             self._nudge()
 
     async def read_on(self) -> None:
         """Fold what the store has and we have not: everything the first time, the tail after that.
 
+        A store that was wiped and begun anew is taken up as it is now: what is not in it is not served any more.
         Raises StoreUnavailable. Then, or cancelled, the head stands where it stood or further on, and stays usable.
         """
         await self.reach()
+        try:
+            await self._read_tail()
+        except StoreReplaced as fault:
+            log.error("%s; what the store held is gone, and what it holds now counts", fault.message)
+            await self._begin_anew()
+            await self._read_tail()
+
+    async def _begin_anew(self) -> None:
+        outdated = self.store
+        with self._noting_trouble():
+            try:
+                self._store = await self._open_store()
+            except ConfigurationError as fault:
+                raise StoreUnavailable(str(fault)) from fault
+        await outdated.aclose()
+        self.catalog = self.catalog.without_log(self._store.id)
+        self._keys = Keys(self._settings.keys_kept)
+        self._unchanged = UnchangedKeys(self._settings.unchanged_keys_s)
+        self._snapshot_at, self.folded, self._doubtful = 0, False, None
+        self.newest.clear()
+        self.unsaid.clear()
+        self._nudge()
+
+    async def _read_tail(self) -> None:
         before = self.revision
         try:
             with self._noting_trouble():
                 if not self.folded and (content := await self.store.load_snapshot()) is not None:
-                    self.catalog, self._keys = await trio.to_thread.run_sync(self._restored, content)
+                    catalog, self._keys = await trio.to_thread.run_sync(self._restored, content)
+                    catalog.hear_all(self.catalog)  # what other stores said meanwhile is known only here
+                    self.catalog = catalog
                     self._snapshot_at = self.revision
                     self._watch.begin(self.store_id, self.revision)
                     self._wake()
-                await in_turns(await self.store.entries_since(self.revision), self.advance)
+                await in_turns(await self.store.entries_since(self.revision), self._take)
         finally:
             if self.revision > before:
                 self._nudge()
@@ -132,6 +170,14 @@ class Head:
             self.folded = True
             for model_id in sorted(self.catalog.differing_files):
                 log.warning("the file of %s says otherwise than the config store, which wins", model_id)
+
+    def _take(self, entry: Entry) -> None:
+        """An entry that was read. Whoever wrote it tells of it; if that was this process, it was in doubt about it."""
+        notice = self.advance(entry)
+        for bundle in notice.previous:
+            self.catalog.digest(bundle)  # asked for here, so that a long log is not hashed at once in the end
+        if entry.router_id == self.router_id and entry.marker is None:
+            self.unsaid.append(notice)
 
     async def wait_revision(self, revision: int) -> None:
         """Return once the catalog is the fold of so many entries."""
@@ -142,15 +188,21 @@ class Head:
         self._moved.set()
         self._moved = trio.Event()
 
-    async def catch_up(self, bundle: str, store: str, since: int) -> CaughtUp:
-        """What a follower of the bundle lacks who knows `store` up to `since`; everything, if that is another store."""
-        await trio.lowlevel.checkpoint()
-        same = store == self.store_id
-        return CaughtUp(
-            store=self.store_id,
-            revision=self.catalog.bundle_head(bundle),
-            models=tuple(one for one in self.catalog.in_bundle(bundle) if one.revision > (since if same else -1)),
-        )
+    # -- other stores
+
+    def hear(self, notice: Notice) -> bool:
+        """Take on an entry of another store; False: something before it must be asked for first."""
+        complete = self.foreign.heard(notice)
+        self._nudge()
+        return complete
+
+    async def take_on(self, parts: Sequence[Part]) -> None:
+        """What another router knows of stores that are not ours. Cancelled: some of it is known early."""
+        surplus = await self.foreign.take([part for part in parts if part.store != self.store_id])
+        if surplus is not None:
+            self.foreign.forget(surplus)
+            self.catalog = self.catalog.without(surplus)
+        self._nudge()
 
     # -- one order
 
@@ -213,7 +265,17 @@ class Head:
     async def append(self, entry: Entry, *, deadline: float) -> None:
         """Make it durable. Raises RevisionTaken, StoreUnavailable (nothing happened) or OutcomeUnknown."""
         with self._noting_trouble():
-            await append_surely(self.store, entry, deadline=deadline)
+            try:
+                await append_surely(self.store, entry, deadline=deadline)
+            except OutcomeUnknown:
+                self._doubtful = entry
+                raise
+
+    @property
+    def in_doubt(self) -> Entry | None:
+        """An entry that was sent, whose number is nobody's as far as is known: it may land yet."""
+        entry = self._doubtful
+        return entry if entry is not None and entry.revision == self.revision + 1 else None
 
     def advance(self, entry: Entry) -> Notice:
         """Apply an entry that is durable now, and say what is to be told of it."""
@@ -224,6 +286,15 @@ class Head:
         self._watch.tell(entry, self.store_id)
         self._wake()
         return notice
+
+    def reminder(self, commit: Commit) -> Reminder:
+        """What is to be told of a change that was there already."""
+        return Reminder(
+            store=self.store_id,
+            model_id=commit.model_id,
+            profiles=(*commit.created, *commit.skipped),
+            heads={bundle: self.catalog.bundle_head(bundle) for bundle in commit.needed.bundles},
+        )
 
     def committed(self, entry: Entry, *warnings: str) -> Commit:
         """The outcome of an entry that is in the log."""
@@ -268,7 +339,10 @@ class Head:
     def _restored(self, content: bytes) -> tuple[Catalog, Keys]:
         """A snapshot made into a catalog beside the one that is served: half of one is the fold of nothing. Blocks."""
         catalog, keys = self.catalog.files_only(), Keys(self._settings.keys_kept)
+        catalog.own = self.store_id
         read_snapshot(content).restore(catalog, keys)
+        for bundle in catalog.bundles:
+            catalog.digest(bundle)  # asked for here: all models hashed at once would stop the loop for seconds
         return catalog, keys
 
     def _signature(self) -> dict[str, str]:
@@ -281,15 +355,19 @@ class Head:
     def _outcome(self, found: Remembered, *warnings: str) -> Commit:
         model = self.catalog.find(found.model_id)
         assert model is not None, f"{found.model_id} was committed and is not in the catalog"
-        revision = found.revision if found.status == 201 else model.revision
-        return replace(self._commit(model, found, needed=revision), warnings=warnings)
+        needed = {self.store_id: found.revision} if found.status == 201 else self._known_by(model)
+        return replace(self._commit(model, found, needed=needed), warnings=warnings)
 
     def _rehearsed(self, verdict: Verdict, found: Remembered) -> Commit:
-        revision = self.revision + 1 if verdict.changes else verdict.model.revision
-        return replace(self._commit(verdict.model, found, needed=revision), dry_run=True)
+        needed = {self.store_id: self.revision + 1} if verdict.changes else self._known_by(verdict.model)
+        return replace(self._commit(verdict.model, found, needed=needed), dry_run=True)
 
-    def _commit(self, model: Model, found: Remembered, *, needed: int) -> Commit:
-        """`needed`: the revision a worker must have reached to count as confirming."""
+    def _known_by(self, model: Model) -> Mapping[str, int]:
+        """Up to which revision a worker must know each store to know the model."""
+        return model.revisions or {self.store_id: model.revision}
+
+    def _commit(self, model: Model, found: Remembered, *, needed: Mapping[str, int]) -> Commit:
+        """`needed`: the revisions a worker must have reached to count as confirming."""
         return Commit(
             status=found.status,
             model_id=model.sie_id,
@@ -298,8 +376,7 @@ class Head:
             revision=found.revision,
             routable={profile: self.catalog.bundles_of(model, profile) for profile in found.created},
             needed=Needed(
-                store=self.store_id,
-                revision=needed,
+                revisions=needed,
                 model=model.sie_id,
                 profiles=(*found.created, *found.skipped),
                 bundles=self.catalog.bundles_of(model),

@@ -6,17 +6,22 @@ import html
 from typing import Any
 
 import orjson
+from prometheus_client.registry import Collector
 from quart import Blueprint, Response, request
 
 from sie.http.auth import Access
 from sie.observe.metrics import exposition
+from sie.observe.plane import plane_numbers
 from sie.observe.probes import add_probes
 from sie.router.plane import ConfigPlane
 from sie.wire.status import WorkerStatus
 
 
-def health_blueprint(plane: ConfigPlane, access: Access) -> Blueprint:
-    """`/`, `/healthz`, `/readyz`, `/health`, `/metrics`. The last two ask for a token where a setting says so."""
+def health_blueprint(plane: ConfigPlane, access: Access, *numbers: Collector) -> Blueprint:
+    """`/`, `/healthz`, `/readyz`, `/health`, `/metrics`. The last two ask for a token where a setting says so.
+
+    `numbers`: shown by `/metrics` beside the plane's own.
+    """
     routes = Blueprint("health", __name__)
 
     @routes.get("/")
@@ -36,7 +41,9 @@ def health_blueprint(plane: ConfigPlane, access: Access) -> Blueprint:
         guard()
         return Response(orjson.dumps(await cluster_status(plane)), content_type="application/json")
 
-    add_probes(routes, trouble=lambda: plane.trouble, numbers=lambda: exposition(plane), guard=guard)
+    add_probes(
+        routes, trouble=lambda: plane.trouble, numbers=lambda: exposition(*plane_numbers(plane), *numbers), guard=guard
+    )
     return routes
 
 
@@ -93,7 +100,21 @@ async def _worker(plane: ConfigPlane, one: WorkerStatus) -> dict[str, Any]:
         "bundle_config_hash": config_hash,
         "config_revision": one.revision,
         "config_digest": one.digest,
+        "config_state": _config_state(plane, one),
     }
+
+
+def _config_state(plane: ConfigPlane, one: WorkerStatus) -> str:
+    """`level`; `behind`: it lacks entries; `differs`: it has them all, and something else beside, or other files."""
+    head = plane.head
+    if one.bundle not in head.catalog.bundles:
+        return "differs"
+    if one.by_hash:
+        return "level" if plane.fleet.shows_newest_hash(one) else "differs"
+    revision = one.revision if one.store == head.store_id else one.others.get(head.store_id, -1)
+    if revision < head.catalog.bundle_head(one.bundle):
+        return "behind"
+    return "level" if one.digest == head.catalog.digest(one.bundle) else "differs"
 
 
 _PAGE = """<!doctype html>

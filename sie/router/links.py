@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 
 _FIRST_REDIAL_S = 0.05
 _READ_BYTES = 64 * 1024
+_TOLD_MOST = 4  # reasons of one outage that are logged; a peer can invent as many as it likes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,6 +123,7 @@ class _Link:
         self._settings = settings
         self._connected = False
         self._trouble: str | None = "not dialled yet"
+        self._told: set[str] = set()  # why there is no connection, since there was one
         self._counts: Counter[str] = Counter()
 
     def statistics(self) -> LinkStatistics:
@@ -200,12 +202,14 @@ class _Link:
             log.info("linked to worker %s at %s, bundle %s", status.name, self._url, status.bundle)
         self._connected = True
         self._trouble = None
+        self._told.clear()
         self._heard(status)
 
     def _tell(self, fault: Exception) -> None:
         """Once for each new reason, or a worker that stays away would fill the log."""
-        told, self._trouble = self._trouble, _said(fault)
-        if self._trouble != told:
+        self._trouble = _said(fault)
+        if self._trouble not in self._told and len(self._told) < _TOLD_MOST:
+            self._told.add(self._trouble)
             log.warning("no link to the worker at %s, dialling on: %s", self._url, self._trouble)
 
 

@@ -44,7 +44,7 @@ class ConfigPlane:
         self.watch = watch
         self.stopping = trio.Event()  # what has no end of its own ends then
         self.local_compute: Compute | None = None  # in a process that runs models as well
-        self._hashes: dict[str, tuple[int, str]] = {}  # bundle -> at which revision, hash
+        self._hashes: dict[str, tuple[str, str]] = {}  # bundle -> of which digest, hash
 
     def workers(self) -> Sequence[WorkerStatus]:
         """Every worker heard of, as it stands now."""
@@ -52,11 +52,12 @@ class ConfigPlane:
 
     async def config_hash(self, bundle: str) -> str:
         """The bundle's `bundle_config_hash`, as SIE v0.1.10's workers compute it. Walks through the bundle, in a
-        thread, once a revision."""
+        thread, once a change of it."""
         known = self._hashes.get(bundle)
-        if known is None or known[0] != self.head.revision:
-            revision, models = self.head.revision, self.head.catalog.in_bundle(bundle)
-            known = revision, await trio.to_thread.run_sync(bundle_config_hash, models)
+        digest = self.head.catalog.digest(bundle)
+        if known is None or known[0] != digest:
+            models = self.head.catalog.in_bundle(bundle)
+            known = digest, await trio.to_thread.run_sync(bundle_config_hash, models)
             self._hashes[bundle] = known
         return known[1]
 

@@ -10,18 +10,20 @@ from typing import Protocol
 
 import httpx
 import orjson
+import trio
 from quart import Blueprint, Response, request
 from werkzeug.datastructures import Headers
 
 from sie.catalog.catalog import Catalog
 from sie.catalog.spec import Route, parse_spec, route
-from sie.errors import ModelLoading, NoWorkers, WorkerSilent, WorkerUnreachable
+from sie.errors import ModelLoading, NoWorkers, SieError, WorkerSilent, WorkerUnreachable
 from sie.http.auth import Access
 from sie.http.body import read_body
 from sie.router.choice import asked_machine, in_order, machines_for, on_machines
 from sie.router.forward import Answer, Forwarder
 from sie.router.models import write_routed_model, write_routed_models
 from sie.router.revision import reach_min_revision
+from sie.router.traffic import Traffic
 from sie.router.upload import Upload
 from sie.settings import Settings
 from sie.wire.model_name import read_model_name, with_model_name
@@ -31,6 +33,7 @@ log = logging.getLogger(__name__)
 
 MACHINE = "X-SIE-MACHINE-PROFILE"
 _TRIES = 2
+_FAREWELL_BYTES = 4096
 _GATE_RETRY_S = 1.0  # a worker that is there catches up within milliseconds, or is being looked after
 
 
@@ -87,6 +90,7 @@ class Proxy:
         self._answered = 0
         self._tried_again = 0
         self._unreachable = 0
+        self.traffic = Traffic(settings.configured_machines)
 
     def statistics(self) -> ProxyStatistics:
         return ProxyStatistics(
@@ -115,7 +119,8 @@ class Proxy:
         Raises GpuNotConfigured; ModelLoading while workers are there and none has heard of the profile; NoWorkers.
         """
         machines = machines_for(machine, self.settings.configured_machines) if machine is not None else None
-        ready = self.fleet.serving(found.bundle, store=self.known.store_id, revision=_created(found))
+        store, revision = _created(found, self.known.store_id)
+        ready = self.fleet.serving(found.bundle, store=store, revision=revision)
         if able := on_machines(ready, machines):
             return able
         if on_machines(self.fleet.in_bundle(found.bundle), machines):
@@ -136,31 +141,52 @@ class Proxy:
     async def answer(self, found: Route, path: str, upload: Upload) -> Answer | None:
         """Have the request that Quart is handling answered by a worker; None if a machine has to come up first.
 
-        A worker that cannot be reached, or goes before its answer has begun, costs one more try, on another.
+        A worker that cannot be reached, or goes before its answer has begun, costs one more try, on another. One of SIE
+        v0.1.10 that lacks the model after all, or is on its way out, is passed by.
         Raises as `candidates` does, and WorkerUnreachable, WorkerSilent, and what reading the upload raises.
         Cancelled: the worker is hung up on.
         """
         machine = asked_machine(request.headers.get(MACHINE))
         workers = list(self.candidates(found, machine))
-        if not workers:
+        if not (there := len(workers)):
+            self.traffic.unmet(machine or "", found.bundle, trio.current_time())
             return None
-        for attempt in range(_TRIES):
+        asked_at = trio.current_time()
+        failed = 0
+        while workers:
             worker = self._choose(found, workers)
-            self._tried_again += attempt
+            self._tried_again += len(workers) < there
             try:
                 answer = await self._ask(worker, found, path, upload, machine)
             except (httpx.ReadTimeout, httpx.WriteTimeout):
                 raise WorkerSilent(f"worker {worker.name} did not answer in its time", worker=worker.name) from None
             except httpx.TransportError as fault:
                 log.warning("worker %s failed before it answered: %s %s", worker.key, type(fault).__name__, fault)
-                workers.remove(worker)
-                if not workers or not upload.repeatable:
-                    break
+                failed += 1
+                failure: SieError = WorkerUnreachable(
+                    f"worker {worker.name} failed before it answered", worker=worker.name
+                )
+            except _NotHere as elsewhere:
+                failure = elsewhere.said
             else:
                 self._answered += 1
+                took_s = trio.current_time() - asked_at
+                self.traffic.answered(path, answer.status, worker.machine_profile, took_s=took_s)
                 return answer
-        self._unreachable += 1
-        raise WorkerUnreachable(f"worker {worker.name} failed before it answered", worker=worker.name)
+            workers.remove(worker)
+            if failed == _TRIES or not upload.repeatable:
+                break
+        self._unreachable += isinstance(failure, WorkerUnreachable)
+        raise failure
+
+    def wanted(self) -> Sequence[tuple[str, str]]:
+        """Machine profile and bundle of what requests had to wait for lately, and is not there."""
+
+        def met(machine: str, bundle: str) -> bool:
+            machines = machines_for(machine, self.settings.configured_machines)
+            return bool(on_machines(self.fleet.in_bundle(bundle), machines))
+
+        return self.traffic.demand.pending(trio.current_time(), met)
 
     def _choose(self, found: Route, workers: Sequence[WorkerStatus]) -> WorkerStatus:
         self._turn += 1
@@ -168,17 +194,49 @@ class Proxy:
         return in_order(workers, names=names, in_flight=self._forwarder.in_flight, turn=self._turn)[0]
 
     async def _ask(self, worker: WorkerStatus, found: Route, path: str, upload: Upload, machine: str | None) -> Answer:
-        said = {"X-SIE-Model-Revision": str(found.model.revision)}
+        headers = {"X-SIE-Model-Revision": str(found.model.revision)}
         if machine is not None:
-            said[MACHINE] = worker.machine_profile  # a worker may take its own name only
+            headers[MACHINE] = worker.machine_profile  # a worker may take its own name only
         answer = await self._forwarder.ask(
-            worker, path, query=request.query_string, headers=request.headers, said=said, upload=upload
+            worker, path, query=request.query_string, headers=request.headers, said=headers, upload=upload
         )
-        if worker.by_hash and answer.status == 404 and _created(found) > 0:
-            # Its gate is a time, not a fact: it has not heard of the model yet.
+        try:
+            if worker.by_hash and (said := await self._not_here(worker, found, answer)) is not None:
+                raise _NotHere(said)
+        except BaseException:
             await answer.aclose()
-            raise ModelLoading(f"worker {worker.name} has not {_name(found)} yet", retry_after_s=_GATE_RETRY_S)
+            raise
         return answer
+
+    async def _not_here(self, worker: WorkerStatus, found: Route, answer: Answer) -> SieError | None:
+        """Why a worker of SIE v0.1.10 is not the one to ask: its status says neither what it has nor that it leaves."""
+        if answer.status == 404 and _created(found, "")[1] > 0 and found.profile is None:
+            # Its gate is a time, not a fact: it has not heard of the model. A profile by name it never serves.
+            return ModelLoading(f"worker {worker.name} has not {_name(found)} yet", retry_after_s=_GATE_RETRY_S)
+        if answer.status == 503 and _is_farewell(await answer.look(_FAREWELL_BYTES)):
+            return NoWorkers(
+                f"worker {worker.name} of bundle {found.bundle} is on its way out",
+                bundle=found.bundle,
+                retry_after_s=self.settings.no_workers_retry_s,
+            )
+        return None
+
+
+class _NotHere(Exception):
+    """The worker cannot serve this, and another may; `said`: what the client is told if there is none."""
+
+    def __init__(self, said: SieError) -> None:
+        super().__init__(said)
+        self.said = said
+
+
+def _is_farewell(body: bytes) -> bool:
+    """Whether a 503 of SIE v0.1.10 is what it answers to everything once it ends: texts where others have objects."""
+    try:
+        said = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return False
+    return isinstance(said, dict) and isinstance(said.get("error"), str) and isinstance(said.get("detail"), str)
 
 
 def proxy_blueprint(proxy: Proxy, access: Access) -> Blueprint:
@@ -224,9 +282,13 @@ def proxy_blueprint(proxy: Proxy, access: Access) -> Blueprint:
     return routes
 
 
-def _created(found: Route) -> int:
-    """The revision that created the profile the request names; one named in its body is the worker's to look at."""
-    return found.model.created.get(found.profile or "default", 0)
+def _created(found: Route, own: str) -> tuple[str, int]:
+    """The store and the revision in it that created the profile the request names; `own`: the router's.
+
+    One named in its body is the worker's to look at.
+    """
+    profile = found.profile or "default"
+    return found.model.stores.get(profile, own), found.model.created.get(profile, 0)
 
 
 def _name(found: Route) -> str:

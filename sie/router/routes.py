@@ -10,6 +10,7 @@ import trio
 from quart import Blueprint, Response, request
 
 from sie.catalog.document import write_document
+from sie.catalog.model import Model
 from sie.catalog.spec import parse_spec, route
 from sie.errors import (
     BundleNotFound,
@@ -41,11 +42,7 @@ def config_blueprint(plane: ConfigPlane, access: Access) -> Blueprint:
 
     @routes.get("/models")
     async def list_models() -> Response:
-        listed = [
-            {"model_id": one.sie_id, "profiles": list(one.profiles), "source": one.source}
-            for one in plane.head.catalog.models()
-        ]
-        return _json({"models": listed})
+        return _json({"models": [_listed(one) for one in plane.head.catalog.models()]})
 
     @routes.get("/models/<path:model_id>")
     async def show_model(model_id: str) -> Response:
@@ -65,6 +62,8 @@ def config_blueprint(plane: ConfigPlane, access: Access) -> Blueprint:
             writer=plane.writer,
             fleet=plane.fleet,
         )
+        if not dry_run:
+            plane.writer.note_answer(pending=body["worker_ack_pending"])
         response = _json(body, status=commit.status)
         response.headers[REVISION] = str(commit.revision)
         return response
@@ -113,6 +112,13 @@ def config_blueprint(plane: ConfigPlane, access: Access) -> Blueprint:
         return response
 
     return routes
+
+
+def _listed(model: Model) -> Mapping[str, Any]:
+    listed: dict[str, Any] = {"model_id": model.sie_id, "profiles": list(model.profiles), "source": model.source}
+    if model.disputed:  # by the stores of routers that share none; the first of them is served
+        listed["conflict"] = [{"path": path, "stores": list(stores)} for path, stores in model.disputed.items()]
+    return listed
 
 
 def _json(body: Mapping[str, Any], *, status: int = 200) -> Response:

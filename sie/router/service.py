@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import trio
 
+from sie.observe.traffic import TrafficNumbers
 from sie.router.proxy import proxy_blueprint
 from sie.router.router import open_router
 from sie.service import access_of, serve_plane
@@ -20,4 +21,5 @@ async def serve_router(  # noqa: ASYNC128 — serve_app says it
     access = access_of(settings)
     async with open_router(settings) as router:
         inference = proxy_blueprint(router.proxy, access)
-        await serve_plane(router, inference, access, stop if stop is not None else trio.Event(), task_status)
+        stop = stop if stop is not None else trio.Event()
+        await serve_plane(router, inference, access, stop, task_status, TrafficNumbers(router.proxy, router.links))

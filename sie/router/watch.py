@@ -227,6 +227,7 @@ def _content(entry: Entry, store: str) -> bytes:
         "profiles": entry.profiles,
         "fields": entry.fields,
         "base": entry.base,
+        "heard": entry.heard,
         "marker": entry.marker,
         "time": entry.time,
         "router_id": entry.router_id,

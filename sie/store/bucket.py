@@ -9,7 +9,7 @@ import secrets
 from typing import Protocol
 
 from sie.catalog.entry import Entry, read_entry
-from sie.errors import ConfigurationError, StoreCorrupt, StoreUnavailable
+from sie.errors import ConfigurationError, StoreCorrupt, StoreReplaced, StoreUnavailable
 from sie.store.layout import ID, LOG, PROBE, SNAPSHOT, frame_snapshot, number_in, numbered
 
 log = logging.getLogger(__name__)
@@ -116,14 +116,15 @@ def entry_at(bucket: Bucket, revision: int) -> Entry | None:
 
 
 def confirm_id(bucket: Bucket, store_id: str) -> None:
-    """Raises StoreCorrupt if the store that had this id is no longer there."""
+    """Raises StoreReplaced if another store is there, StoreCorrupt if none is: who begins anew says so by a restart."""
     content = bucket.get(ID)
     if content is not None and _id_in(content, bucket.place) == store_id:
         return
     name = f"{bucket.place}/{ID}"
-    said = "is gone" if content is None else "is another store's"
-    cure = "restore it, or restart what uses it"
-    raise StoreCorrupt(f"{name} {said}: the store was emptied or replaced while in use; {cure}", name=name)
+    if content is not None:
+        raise StoreReplaced(f"{name} is another store's: it was replaced while in use", name=name)
+    cure = "restore it; or, to begin a new one, restart a router"
+    raise StoreCorrupt(f"{name} is gone: the store was emptied while in use; {cure}", name=name)
 
 
 def confirm_entry(bucket: Bucket, revision: int, write_id: str | None) -> None:

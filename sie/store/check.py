@@ -1,23 +1,27 @@
 # Rule: nothing here writes, and nothing here takes the lock: a process may be using the store.
-"""Looking into a store directory from outside: is it whole, and what does it hold."""
+"""Looking into a store from outside: is it whole, and what does it hold."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from sie.catalog.entry import Entry, read_entry, write_entry
 from sie.errors import StoreCorrupt, StoreUnavailable
-from sie.store.directory import look_over, read_id, read_snapshot
-from sie.store.files import reaching
-from sie.store.layout import LOG, SNAPSHOT, numbered
-from sie.store.legacy import LegacyStore, read_legacy
+from sie.settings import Settings
+from sie.store.layout import ID, LOG, SNAPSHOT, numbered, unframe_snapshot
+from sie.store.legacy import LegacyStore
+from sie.store.survey import Survey
+from sie.store.view import View, look_over, open_view
+
+_TIMEOUT_S = Settings().store_timeout_s
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckReport:
-    """`entries`, `snapshots`: how many are intact. `head`: the highest entry. `problems`: each names its file."""
+    """`entries`, `snapshots`: how many are intact. `head`: the highest entry. `problems`: each names its object."""
 
     entries: int
     head: int
@@ -30,67 +34,103 @@ class CheckReport:
         return not self.problems
 
 
-def check_store(path: str | Path) -> CheckReport:
+def check_store(store: str | Path, *, timeout_s: float = _TIMEOUT_S) -> CheckReport:
     """Read every object and name each that is torn, foreign, missing, renumbered or of an unknown format. Blocks.
 
-    A process may be writing meanwhile: what it adds after the start is not looked at. Raises StoreUnavailable if there
-    is no store in the directory, or it cannot be listed.
+    `store`: a directory, or s3://… or gs://…, whose service may pause for `timeout_s`. A process may be writing
+    meanwhile: what it adds after the start is not looked at. Raises StoreUnavailable if there is no store, or it cannot
+    be reached, and ConfigurationError for an address that cannot be used.
     """
-    base = Path(path)
-    survey = look_over(base)
-    problems = [fault.message for fault in survey.faults(base)]
+    with open_view(str(store), timeout_s) as view:
+        return _check(view)
+
+
+def export_store(store: str | Path, *, timeout_s: float = _TIMEOUT_S) -> Iterator[str]:
+    """Every entry as one line of JSON without its newline, in order. Blocks.
+
+    Raises as `check_store` does, and StoreCorrupt at what is not whole: an entry is never skipped.
+    """
+    with open_view(str(store), timeout_s) as view:
+        survey = look_over(view)
+        for fault in survey.faults(view.place):
+            raise fault
+        for found in _entries(view, survey.entries):
+            if isinstance(found, StoreUnavailable):
+                raise found
+            yield write_entry(found).decode()
+
+
+def _check(view: View) -> CheckReport:
+    survey = look_over(view)
+    problems = [fault.message for fault in survey.faults(view.place)]
     entries = snapshots = 0
     legacy = None
-    try:
-        read_id(base, survey)
-    except StoreUnavailable as fault:
+
+    def note(fault: StoreUnavailable) -> None:
+        if not view.near and not isinstance(fault, StoreCorrupt):
+            raise fault  # nobody can tell from here
         problems.append(fault.message)
-    for revision in survey.entries:
-        try:
-            _entry(base, revision)
+
+    try:
+        _confirm_id(view, survey)
+    except StoreUnavailable as fault:
+        note(fault)
+    for found in _entries(view, survey.entries):
+        if isinstance(found, StoreUnavailable):
+            note(found)
+        else:
             entries += 1
-        except StoreUnavailable as fault:
-            problems.append(fault.message)
     for revision in survey.snapshots:
         try:
-            snapshots += _snapshot_is_intact(base, revision)
+            snapshots += _snapshot_is_intact(view, revision)
         except StoreUnavailable as fault:
-            problems.append(fault.message)
+            note(fault)
     try:
-        legacy = read_legacy(base)
+        legacy = view.legacy()
     except StoreUnavailable as fault:
-        problems.append(fault.message)
+        note(fault)
     return CheckReport(entries=entries, head=survey.head, snapshots=snapshots, problems=tuple(problems), legacy=legacy)
 
 
-def export_store(path: str | Path) -> Iterator[str]:
-    """Every entry as one line of JSON without its newline, in order. Blocks.
-
-    Raises StoreUnavailable, and StoreCorrupt at what is not whole: an entry is never skipped.
-    """
-    base = Path(path)
-    survey = look_over(base)
-    for fault in survey.faults(base):
-        raise fault
-    for revision in survey.entries:
-        yield write_entry(_entry(base, revision)).decode()
-
-
-def _entry(base: Path, revision: int) -> Entry:
-    path = base / LOG / numbered(revision)
-    with reaching(path):
-        content = path.read_bytes()
-    return read_entry(content, name=str(path), revision=revision)
-
-
-def _snapshot_is_intact(base: Path, revision: int) -> bool:
-    """Raises StoreCorrupt if it is not. False: a writer has replaced it since it was listed."""
-    path = base / SNAPSHOT / numbered(revision)
-    with reaching(path):
-        try:
-            content = read_snapshot(base, revision)
-        except FileNotFoundError:
-            return False
+def _confirm_id(view: View, survey: Survey) -> None:
+    """Raises StoreCorrupt if the id is torn, or gone from beside a log."""
+    content = view.get(ID)
+    name = f"{view.place}/{ID}"
     if content is None:
-        raise StoreCorrupt(f"{path} is torn or not ours: remove it, the log has everything", name=str(path))
+        if survey.head > 0:
+            cure = "restore it, or write 32 new hexadecimal digits into it"
+            raise StoreCorrupt(f"{name} is missing beside a log: {cure}", name=name)
+    elif re.fullmatch(rb"[0-9a-f]{32}\n?", content) is None:
+        raise StoreCorrupt(f"{name} is torn or not ours: it should hold 32 hexadecimal digits", name=name)
+
+
+def _entries(view: View, revisions: Iterable[int]) -> Iterator[Entry | StoreUnavailable]:
+    """Each, or why it cannot be had."""
+    numbers = list(revisions)
+    contents = view.get_all(f"{LOG}/{numbered(one)}" for one in numbers)
+    for revision, content in zip(numbers, contents, strict=True):
+        name = f"{view.place}/{LOG}/{numbered(revision)}"
+        if isinstance(content, StoreUnavailable):
+            yield content
+        elif content is None:
+            yield StoreCorrupt(f"{name} was listed, and is not there: restore it, it is never skipped", name=name)
+        else:
+            yield _read(content, name, revision)
+
+
+def _read(content: bytes, name: str, revision: int) -> Entry | StoreCorrupt:
+    try:
+        return read_entry(content, name=name, revision=revision)
+    except StoreCorrupt as fault:
+        return fault
+
+
+def _snapshot_is_intact(view: View, revision: int) -> bool:
+    """Raises StoreCorrupt if it is not. False: a writer has replaced it since it was listed."""
+    framed = view.get(f"{SNAPSHOT}/{numbered(revision)}")
+    if framed is None:
+        return False
+    name = f"{view.place}/{SNAPSHOT}/{numbered(revision)}"
+    if unframe_snapshot(framed, name=name, revision=revision) is None:
+        raise StoreCorrupt(f"{name} is torn or not ours: remove it, the log has everything", name=name)
     return True

@@ -44,7 +44,8 @@ class Store(Protocol):
         """Every entry after `revision`, in order, without gaps, up to the first that is absent.
 
         What it returns is as durable as what `append` wrote, whoever wrote it. Raises StoreUnavailable, and
-        StoreCorrupt naming an object that is torn, foreign, of an unknown format or at another's number.
+        StoreCorrupt naming an object that is torn, foreign, of an unknown format or at another's number; StoreReplaced
+        if another store lies there by now, which `append` may raise as well.
         """
 
     async def load_snapshot(self) -> bytes | None:

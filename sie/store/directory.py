@@ -7,16 +7,15 @@ import logging
 import os
 import re
 import secrets
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from itertools import pairwise
+from collections.abc import Callable
 from pathlib import Path
 
 from sie.catalog.entry import Entry, read_entry
-from sie.errors import ConfigurationError, RevisionTaken, StoreCorrupt
+from sie.errors import ConfigurationError, RevisionTaken, StoreCorrupt, StoreReplaced
 from sie.store import files
 from sie.store.files import reaching
 from sie.store.layout import ID, LOCK, LOG, PROBE, SNAPSHOT, frame_snapshot, number_in, numbered, unframe_snapshot
+from sie.store.survey import Survey
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +42,7 @@ def prepare(base: Path, *, patience_s: float) -> str:
             with reaching(folder):
                 files.sweep(folder)
         survey = look_over(base)
-        for fault in survey.faults(base):
+        for fault in survey.faults(str(base)):
             raise fault
         return read_id(base, survey) or _make_id(base)
 
@@ -79,22 +78,24 @@ def read_id(base: Path, survey: Survey) -> str | None:
                 return None
             cure = "restore it, or write 32 new hexadecimal digits into it"
             raise StoreCorrupt(f"{path} is missing beside a log: {cure}", name=str(path)) from None
+    return _id_in(content, path)
+
+
+def check_id(base: Path, store_id: str) -> None:
+    """Raises StoreReplaced if another store has come to lie here, StoreUnavailable if there is none to be seen."""
+    path = base / ID
+    with reaching(path):
+        found = path.read_bytes()
+    if found.strip() != store_id.encode():
+        _id_in(found, path)
+        raise StoreReplaced(f"{path} is another store's: it was replaced while in use", name=str(path))
+
+
+def _id_in(content: bytes, path: Path) -> str:
     match = re.fullmatch(rb"([0-9a-f]{32})\n?", content)
     if match is None:
         raise StoreCorrupt(f"{path} is torn or not ours: it should hold 32 hexadecimal digits", name=str(path))
     return match[1].decode()
-
-
-def check_id(base: Path, store_id: str) -> None:
-    """Raises StoreCorrupt if another store has come to lie here, StoreUnavailable if there is none to be seen."""
-    path = base / ID
-    with reaching(path):
-        found = path.read_bytes().strip()
-    if found != store_id.encode():
-        raise StoreCorrupt(
-            f"{path} is no longer the id of the store this process has read: put that store back, or restart",
-            name=str(path),
-        )
 
 
 def _make_id(base: Path) -> str:
@@ -106,48 +107,12 @@ def _make_id(base: Path) -> str:
 # -- looking it over
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Survey:
-    """What the names in a store say. Nothing was opened."""
-
-    entries: tuple[int, ...]
-    missing: tuple[tuple[int, int], ...]  # runs of absent entries below the head or a snapshot, first and last
-    foreign: tuple[str, ...]  # names in the log that are no entry's
-    snapshots: tuple[int, ...]  # newest first
-
-    @property
-    def head(self) -> int:
-        """The highest entry; 0 for none."""
-        return self.entries[-1] if self.entries else 0
-
-    def faults(self, base: Path) -> Iterator[StoreCorrupt]:
-        """One for each run that is missing and each name that is foreign."""
-        for first, last in self.missing:
-            name = str(base / LOG / numbered(first))
-            more = f" (and all up to {numbered(last)})" if last > first else ""
-            yield StoreCorrupt(f"{name}{more} is missing below later ones: restore it, it is never skipped", name=name)
-        for one in self.foreign:
-            name = str(base / LOG / one)
-            yield StoreCorrupt(f"{name} is no entry's name: move it out of the log", name=name)
-
-
 def look_over(base: Path) -> Survey:
     """Read the names, without the lock: a writer may be at work. Raises StoreUnavailable."""
     with reaching(base):
-        snapshots = _snapshots(base)
-        highest = max((number_in(name) or 0 for name in os.listdir(base / LOG)), default=0)
-        # A listing made while names are added may show a later one and miss an earlier one. What stands below the
-        # highest name of one listing was all there when the next listing began.
+        snapshots, before = os.listdir(base / SNAPSHOT), os.listdir(base / LOG)
         names = [name for name in os.listdir(base / LOG) if not files.is_temporary(name)]
-    top = max((highest, *snapshots[:1]))
-    entries = sorted(number for name in names if (number := number_in(name) or 0) in range(1, top + 1))
-    present = [0, *entries, top + 1]
-    return Survey(
-        entries=tuple(entries),
-        missing=tuple((before + 1, after - 1) for before, after in pairwise(present) if after > before + 1),
-        foreign=tuple(sorted(name for name in names if number_in(name) is None)),
-        snapshots=snapshots,
-    )
+    return Survey.of(snapshots=snapshots, before=before, names=names)
 
 
 # -- the log

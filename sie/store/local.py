@@ -117,7 +117,11 @@ class LocalStore:
 
     async def save_snapshot(self, revision: int, content: bytes) -> None:
         """See `Store.save_snapshot`. Cancelled: it may appear all the same, whole."""
-        save = partial(directory.save_snapshot, self.path, revision, content)
+
+        def save() -> None:
+            directory.check_id(self.path, self.id)  # or the fold of one store would be taken for another's
+            directory.save_snapshot(self.path, revision, content)
+
         await self._answer(save, self._snapshot_lane)
 
     async def load_legacy(self) -> LegacyStore | None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from functools import partial
 
 import h11
 import trio
+
+from sie.testing.exchange import Request, events, next_event, read_request
 
 _CHUNK = 65536
 
@@ -53,25 +54,29 @@ class LandLate:
     """The connection is cut at once, and the request goes on later: when `land_late` of the proxy is called."""
 
 
-Fault = Delay | CutBefore | CutAfter | Swallow | Answer | LandLate
-
-
 @dataclass(frozen=True, slots=True)
-class _Request:
-    head: h11.Request
-    body: bytes
+class Hold:
+    """The client waits and nothing of the request goes on until `release` of the proxy is called. Then it is carried
+    out, whether its client is still there or not, and answered, if it is."""
+
+
+Fault = Delay | CutBefore | CutAfter | Swallow | Answer | LandLate | Hold
+
+# From a request's method and target to what it meets; None is no fault.
+Rule = Callable[[str, str], Fault | None]
 
 
 class Proxy:
     """What `open_proxy` gives.
 
     With a plan of faults it speaks HTTP/1.1, whole requests and whole answers at a time: the nth request, over all
-    connections, meets the nth fault; None is none, and so it is when the plan is used up. Without one it passes on the
-    bytes of any protocol as they come. In both cases these can be set or called at any time:
+    connections, meets the nth fault; None is none. When the plan is used up, `rule` decides. Without a plan it passes
+    on the bytes of any protocol as they come. In both cases these can be set or called at any time:
 
-    `away`: True refuses by hanging up on new connections. `delay_s`: bytes, or requests, wait so long in each
-    direction. `hold()` and `resume()`: nothing moves in between, as if the network had swallowed it. `cut()`: every
-    connection there is now ends. `seen`: how many connections came in, or with a plan, how many requests.
+    `away`: True refuses by hanging up on new connections. `shut()` and `listen()`: nobody listens meanwhile, new
+    connections are refused. `delay_s`: bytes, or requests, wait so long in each direction. `hold()` and `resume()`:
+    nothing moves in between, as if the network had swallowed it. `cut()`: every connection there is now ends. `seen`:
+    how many connections came in, or with a plan, how many requests. `held`: how many requests meet `Hold` now.
     """
 
     def __init__(self, upstream: tuple[str, int], faults: Iterable[Fault | None] | None) -> None:
@@ -79,12 +84,18 @@ class Proxy:
         self.delay_s = 0.0
         self.seen = 0
         self.port = 0
+        self.held = 0
+        self.rule: Rule | None = None
         self._upstream = upstream
         self._faults = None if faults is None else iter(faults)
         self._open = trio.Event()
         self._open.set()
         self._connections: set[trio.CancelScope] = set()
-        self._late: list[_Request] = []
+        self._late: list[Request] = []
+        self._released = trio.Event()
+        self._listening: trio.CancelScope | None = None
+        self._changed = trio.Event()
+        self._door_open = True
 
     @property
     def url(self) -> str:
@@ -111,9 +122,52 @@ class Proxy:
         late, self._late = self._late, []
         return [(await self._carry(request))[0].status_code for request in late]
 
+    def release(self) -> None:
+        """Let the requests that meet `Hold` go on; later ones meet it anew."""
+        self._released.set()
+        self._released = trio.Event()
+
+    async def shut(self) -> None:
+        """Refuse new connections from now on, as where nobody listens; those there are stay."""
+        await self._set_door(False)
+
+    async def listen(self) -> None:
+        """Accept connections again, on the same port."""
+        await self._set_door(True)
+
+    async def _set_door(self, wanted: bool) -> None:
+        self._door_open = wanted
+        if self._listening is not None and not wanted:
+            self._listening.cancel(reason="the proxy was told to shut its door")
+        self._knock()
+        while (self._listening is not None) is not wanted:
+            await self._changed.wait()
+
+    def _knock(self) -> None:
+        self._changed.set()
+        self._changed = trio.Event()
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Serve until cancelled. Started when it listens at `port`."""
+        with await _bound(0) as place:  # keeps the number while nobody listens there
+            self.port = place.getsockname()[1]
+            async with trio.open_nursery() as connections:
+                while True:
+                    while not self._door_open:
+                        await self._changed.wait()
+                    with await _bound(self.port) as door, trio.CancelScope() as self._listening:
+                        door.listen()
+                        self._knock()
+                        task_status.started()
+                        task_status = trio.TASK_STATUS_IGNORED
+                        listener = trio.SocketListener(door)
+                        await trio.serve_listeners(self._serve, [listener], handler_nursery=connections)
+                    self._listening = None
+                    self._knock()
+
     # -- one connection
 
-    async def serve(self, client: trio.SocketStream) -> None:
+    async def _serve(self, client: trio.SocketStream) -> None:
         """Serve a connection until either side ends it."""
         async with client:
             if self.away:
@@ -159,10 +213,9 @@ class Proxy:
 
     async def _serve_http(self, client: trio.SocketStream) -> None:
         connection = h11.Connection(h11.SERVER)
-        while (request := await _read_request(client, connection)) is not None:
+        while (request := await read_request(client, connection)) is not None:
             self.seen += 1
-            assert self._faults is not None
-            fault = next(self._faults, None)
+            fault = self._next_fault(request)
             await self._wait()
             answer = await self._meet(fault, request)
             if answer is None:
@@ -176,16 +229,24 @@ class Proxy:
                 return
             connection.start_next_cycle()
 
-    async def _meet(self, fault: Fault | None, request: _Request) -> list[h11.Event] | None:
+    def _next_fault(self, request: Request) -> Fault | None:
+        assert self._faults is not None
+        for fault in self._faults:
+            return fault
+        if self.rule is None:
+            return None
+        return self.rule(request.head.method.decode(), request.head.target.decode("latin-1"))
+
+    async def _meet(self, fault: Fault | None, request: Request) -> list[h11.Event] | None:
         """The answer to be given; None for a connection cut."""
         match fault:
             case None:
-                return _events(*await self._carry(request))
+                return events(*await self._carry(request))
             case Delay(before_s, after_s):
                 await trio.sleep(before_s)
                 answer = await self._carry(request)
                 await trio.sleep(after_s)
-                return _events(*answer)
+                return events(*answer)
             case CutBefore():
                 return None
             case CutAfter():
@@ -198,21 +259,28 @@ class Proxy:
                 if after_success:
                     await self._carry(request)
                 length = (b"content-length", str(len(body)).encode())
-                return _events(h11.Response(status_code=status, headers=[length]), body)
+                return events(h11.Response(status_code=status, headers=[length]), body)
             case LandLate():
                 self._late.append(request)
+            case Hold():
+                self.held += 1
+                try:
+                    await self._released.wait()
+                finally:
+                    self.held -= 1
+                return events(*await self._carry(request))
         return None
 
-    async def _carry(self, request: _Request) -> tuple[h11.Response, bytes]:
+    async def _carry(self, request: Request) -> tuple[h11.Response, bytes]:
         """Have the server carry out a request, on a connection of its own. Raises BrokenResourceError."""
         connection = h11.Connection(h11.CLIENT)
         async with await self._dial() as server:
-            for event in _events(request.head, request.body):
+            for event in events(request.head, request.body):
                 if sent := connection.send(event):
                     await server.send_all(sent)
             head: h11.Response | None = None
             body = b""
-            while not isinstance(event := await _next_event(server, connection), h11.EndOfMessage):
+            while not isinstance(event := await next_event(server, connection), h11.EndOfMessage):
                 if isinstance(event, h11.Response):
                     head = event
                 elif isinstance(event, h11.Data):
@@ -234,44 +302,19 @@ async def open_proxy(
     """
     proxy = Proxy(upstream, faults)
     async with trio.open_nursery() as nursery:
-        serve = partial(trio.serve_tcp, proxy.serve, 0, host="127.0.0.1")
-        listeners: list[trio.SocketListener] = await nursery.start(serve)
-        proxy.port = listeners[0].socket.getsockname()[1]
+        await nursery.start(proxy.run)
         yield proxy
         nursery.cancel_scope.cancel(reason="the block of the proxy has ended")
+
+
+async def _bound(port: int) -> trio.socket.SocketType:
+    """A socket at this port of 127.0.0.1 at which nobody listens yet."""
+    place = trio.socket.socket()
+    place.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_REUSEADDR, 1)
+    await place.bind(("127.0.0.1", port))
+    return place
 
 
 def _reset(client: trio.SocketStream) -> None:
     """Let the peer meet a reset and no orderly end, as a cut gives it."""
     client.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-
-
-async def _read_request(client: trio.SocketStream, connection: h11.Connection) -> _Request | None:
-    """A whole one; None if the client ends instead."""
-    head: h11.Request | None = None
-    body = b""
-    while not isinstance(event := await _next_event(client, connection), h11.EndOfMessage):
-        if isinstance(event, h11.Request):
-            # Answered here, so the server need not be asked to.
-            kept = [(name, value) for name, value in event.headers.raw_items() if name.lower() != b"expect"]
-            head = h11.Request(method=event.method, target=event.target, headers=kept)
-        elif isinstance(event, h11.Data):
-            body += event.data
-        else:
-            return None
-        if connection.they_are_waiting_for_100_continue:
-            await client.send_all(connection.send(h11.InformationalResponse(status_code=100, headers=[])) or b"")
-    assert head is not None
-    return _Request(head, body)
-
-
-async def _next_event(stream: trio.SocketStream, connection: h11.Connection) -> h11.Event:
-    while not isinstance(event := connection.next_event(), h11.Event):
-        if event is h11.PAUSED:
-            raise trio.BrokenResourceError("it went over to another protocol; open the proxy without a plan")
-        connection.receive_data(await stream.receive_some(_CHUNK))
-    return event
-
-
-def _events(head: h11.Request | h11.Response, body: bytes) -> list[h11.Event]:
-    return [head, *([h11.Data(data=body)] if body else []), h11.EndOfMessage()]

@@ -38,6 +38,7 @@ TABLE: Mapping[type[errors.SieError], Row] = {
     errors.StoreUnavailable: Row(503, "config_store_unavailable"),
     errors.OutcomeUnknown: Row(503, "config_store_unavailable"),
     errors.StoreCorrupt: Row(503, "config_store_unavailable"),
+    errors.StoreReplaced: Row(503, "config_store_unavailable"),
     errors.CatalogBehind: Row(503, "config_behind"),
     errors.RevisionGone: Row(410, "revision_gone"),
     errors.InvalidModelSpec: Row(400, "invalid_model_spec"),

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias, cast
 
 from sie.catalog.canonical import Json, canonical
@@ -39,11 +39,17 @@ def bundle_of(subject: str) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Announcement:
-    """All that the messages about one entry are made of. `previous` names the bundles it touches, best first."""
+    """All that the messages about one change are made of. `heads`: the bundles that have the model, best first, each
+    with the newest revision of `store` that touched it. `entry`: None for a change that was told before; with it,
+    `previous` holds the revision before it in each of those bundles.
+    """
 
-    entry: Entry
+    model_id: str
+    profiles: tuple[str, ...]
     store: str
-    previous: Mapping[str, int]
+    heads: Mapping[str, int]
+    entry: Entry | None = None
+    previous: Mapping[str, int] = field(default_factory=dict)
     router_id: str
     epoch: int
     model_config: str  # the whole merged model, as YAML
@@ -73,10 +79,15 @@ class LegacyNotification:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContentElsewhere:
-    """Something changed, and it was too large to be said: read it where it is stored."""
+    """The newest revision of `store` that touched the bundle, or any bundle: who lacks it reads it there.
+
+    For a change that is too large to be said, or was said before.
+    """
 
     router_id: str
     model_id: str
+    store: str
+    revision: int
 
 
 Heard: TypeAlias = Notification | LegacyNotification | ContentElsewhere
@@ -89,27 +100,34 @@ def announce(change: Announcement, *, key: bytes | None, limit: int) -> Sequence
     """
     additions: dict[str, Mapping[str, Any]] = {
         bundle_subject(bundle): {
-            "previous": previous,
+            "revision": revision,
+            "previous": change.previous.get(bundle),
             "bundle_config_hash": change.bundle_config_hashes.get(bundle, ""),
         }
-        for bundle, previous in change.previous.items()
+        for bundle, revision in change.heads.items()
     }
-    additions[ALL_SUBJECT] = {"previous": dict(change.previous), "affected_bundles": list(change.previous)}
+    additions[ALL_SUBJECT] = {
+        "revision": max(change.heads.values(), default=0),
+        "previous": dict(change.previous),
+        "affected_bundles": list(change.heads),
+    }
     return [(subject, _write(change, subject, more, key, limit)) for subject, more in additions.items()]
 
 
 def _write(change: Announcement, subject: str, more: Mapping[str, Any], key: bytes | None, limit: int) -> bytes:
     fields = {
-        "model_id": change.entry.model_id,
-        "profiles_added": list(change.entry.profiles),
+        "model_id": change.model_id,
+        "profiles_added": list(change.profiles),
         "epoch": change.epoch,
         "router_id": change.router_id,
         "store": change.store,
         **more,
     }
-    content = {"model_config": change.model_config, "entry": write_entry(change.entry).decode()}
+    content = {"model_config": change.model_config}
+    if change.entry is not None:
+        content["entry"] = write_entry(change.entry).decode()
     whole = seal({**fields, **content}, subject=subject, key=key)
-    return whole if len(whole) <= limit else seal({**fields, "too_large": True}, subject=subject, key=key)
+    return whole if len(whole) <= limit else seal(fields, subject=subject, key=key)
 
 
 def read_notification(content: bytes, *, subject: str, key: bytes | None, limit: int) -> Heard:
@@ -131,10 +149,12 @@ def _read(fields: Mapping[str, Any], subject: str) -> Heard:
         check_model_id(model_id)
     except InvalidModelId as fault:
         raise NotOurs("malformed", fault.message) from None
-    if fields.get("too_large") is True:
-        return ContentElsewhere(router_id=router_id, model_id=model_id)
+    if "store" in fields and "entry" not in fields:
+        return ContentElsewhere(
+            router_id=router_id, model_id=model_id, store=_text(fields, "store"), revision=_number(fields, "revision")
+        )
     epoch, added = _number(fields, "epoch"), _texts(fields, "profiles_added")
-    if "entry" not in fields and "store" not in fields:
+    if "entry" not in fields:
         return LegacyNotification(
             router_id=router_id,
             model_id=model_id,
@@ -146,7 +166,7 @@ def _read(fields: Mapping[str, Any], subject: str) -> Heard:
     if entry.model_id != model_id or tuple(entry.profiles) != added:
         raise NotOurs("contradictory", f"its entry is about {shown(entry.model_id)!r}, not what the message says")
     previous = _previous(fields, subject)
-    if any(one >= entry.revision for one in previous.values()):
+    if any(one > entry.revision for one in previous.values()):  # its own: it joins a bundle with it
         raise NotOurs("contradictory", f"revision {entry.revision} cannot follow {max(previous.values())}")
     return Notification(router_id=router_id, store=_text(fields, "store"), entry=entry, previous=previous)
 
@@ -168,8 +188,9 @@ def _entry(text: str) -> Entry:
         if write_entry(entry) != text.encode():
             raise NotOurs("malformed", "its entry is not in canonical form")
         _check_content(entry.fields, entry.profiles)
-        if entry.base is not None:
-            _check_content(entry.base["fields"], entry.base["profiles"])
+        for whole in (entry.base, entry.heard):
+            if whole is not None:
+                _check_content(whole["fields"], whole["profiles"])
     except (StoreCorrupt, ValueError, RecursionError) as fault:
         raise NotOurs("malformed", str(fault)) from None
     if not 1 <= entry.revision <= _NUMBER_MOST or entry.marker is not None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +17,8 @@ class Nack:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerStatus:
-    """The state of one worker at one moment. `revision`: everything of its bundle up to there is known to it.
+    """The state of one worker at one moment. `revision`: everything of its bundle up to there is known to it; `others`:
+    the same of other stores than `store`, where routers share none.
 
     `url`: where its HTTP answers, "" inside one process. `by_hash`: a worker of SIE v0.1.10, which knows nothing of
     revisions and is judged by its `bundle_config_hash`.
@@ -28,6 +29,7 @@ class WorkerStatus:
     ready: bool
     store: str | None = None
     revision: int = 0
+    others: Mapping[str, int] = field(default_factory=dict)
     digest: str = ""
     bundle_config_hash: str = ""
     nacks: Sequence[Nack] = ()

@@ -1,7 +1,8 @@
 # Rule: nothing under sie/wire awaits, reads a clock, or knows a transport. A test enforces it.
 """A worker's status as the JSON that SIE v0.1.10 pushes over `/ws/status`, with this project's additions.
 
-The additions, which older readers ignore: `config_store`, `config_revision`, `config_digest`, `config_nacks`,
+The additions, which older readers ignore: `config_store`, `config_revision`, `config_others` (what it knows of other
+stores than that, where routers share none), `config_digest`, `config_nacks`,
 `config_nacks_left_out` and a total `queue_depth`. What we write never outgrows STATUS_BYTES, whatever is configured:
 lists give up their least telling ends, and the nacks that did not fit are counted.
 """
@@ -22,7 +23,9 @@ STATUS_BYTES = 4096  # of one message of ours: every router gets one from every 
 _TEXT_MOST = 1024  # characters of one text that is read; names, hashes and reasons are shorter
 _REASON_MOST = 200  # characters of a nack's reason that are written
 _NAME_MOST = 120  # of a name that is written: four of them fit even if every character needs six bytes
+_BATCH_REQUESTS = 64  # v0.1.10's value where nothing is known; batches here are bounded in tokens
 _NACKS_MOST = 1000  # that are read
+_STORES_MOST = 64  # that are read
 
 Value = TypeVar("Value")
 
@@ -64,12 +67,22 @@ def write_status(status: WorkerStatus, process: Process) -> bytes:
         "bundle": status.bundle[:_NAME_MOST],
         "bundle_config_hash": status.bundle_config_hash,
         "loaded_models": [],
+        "max_batch_requests": _BATCH_REQUESTS,
         "queue_depth": status.queue_depth,
-        "server": {"version": process.version, "uptime_seconds": process.uptime_s, "pid": process.pid},
+        "server": {
+            "version": process.version,
+            "uptime_seconds": process.uptime_s,
+            "user": "",  # nobody's business
+            "working_dir": "",
+            "pid": process.pid,
+        },
         "gpus": gpus,
         "models": [],
+        "counters": {},  # those are at /metrics
+        "histograms": {},
         "config_store": status.store,
         "config_revision": status.revision,
+        "config_others": dict(status.others),
         "config_digest": status.digest,
         "config_nacks": [],
         "config_nacks_left_out": len(status.nacks) + status.nacks_left_out,
@@ -82,7 +95,7 @@ def write_status(status: WorkerStatus, process: Process) -> bytes:
     content["loaded_models"] = _fitting(status.loaded_models, room // 2)
     room -= _size(content["loaded_models"])
     busiest = sorted(process.models, key=lambda one: -int(one.get("queue_depth", 0)))
-    content["models"] = _fitting(busiest, room)
+    content["models"] = _fitting((_model(one, process.device) for one in busiest), room)
     return orjson.dumps(content)
 
 
@@ -114,6 +127,7 @@ def _status(raw: Mapping[str, Any], url: str) -> WorkerStatus:
         ready=_truth(raw, "ready"),
         store=_text(raw, "config_store") or None,
         revision=_number(raw, "config_revision"),
+        others=_numbers(raw, "config_others"),
         by_hash=raw.get("config_revision") is None,
         digest=_text(raw, "config_digest"),
         bundle_config_hash=_text(raw, "bundle_config_hash"),
@@ -147,6 +161,10 @@ def _gpus(status: WorkerStatus, device: Device) -> Sequence[Mapping[str, Any]]:
             "memory_total_bytes": device.memory_total_bytes,
         }
     ]
+
+
+def _model(one: Mapping[str, Any], device: Device) -> Mapping[str, Any]:
+    return {"device": device.name, "config": {}, "queue_pending_items": one.get("queue_depth", 0), **one}
 
 
 def _nack(nack: Nack) -> Mapping[str, str]:
@@ -198,6 +216,15 @@ def _number(raw: Mapping[str, Any], key: str, absent: int = 0) -> int:
     if type(found) is not int or found < 0:
         raise _Unfit(f"{key} that is no whole number from 0")
     return found
+
+
+def _numbers(raw: Mapping[str, Any], key: str) -> Mapping[str, int]:
+    found = raw.get(key)
+    if found is None:
+        return {}
+    if not isinstance(found, dict) or len(found) > _STORES_MOST or not all(map(_texts, found)):
+        raise _Unfit(f"{key} that maps no names to numbers")
+    return {name: _number(found, name) for name in found}
 
 
 def _each(check: Callable[[Any], bool], raw: Mapping[str, Any], key: str) -> Sequence[Any]:

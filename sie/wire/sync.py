@@ -5,7 +5,7 @@ from __future__ import annotations
 import hmac
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 import orjson
 
@@ -28,6 +28,11 @@ def sync_subject(bundle: str) -> str:
     return f"{_SUBJECT}{bundle}"
 
 
+def router_subject(address: str) -> str:
+    """Where one router alone answers what it knows of all bundles; `address`: see `Heads`."""
+    return f"{_SUBJECT}{ALL}.{address}"
+
+
 def is_sync_subject(subject: str) -> bool:
     return subject.startswith(_SUBJECT)
 
@@ -38,44 +43,46 @@ _HEAD_BYTES = 512
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SyncRequest:
-    """What a follower of `bundle` knows: everything of `store` up to `since`, which hashes to `digest`."""
+    """What a follower of `bundle` knows: of each store everything up to a revision, which hashes to `digest`."""
 
     bundle: str
-    store: str
-    since: int
-    digest: str
+    known: Mapping[str, int]
+    digest: str = ""  # "": it does not matter
+
+
+# One store's part of an answer: its id, the revision up to which it is told, whether these are all its models of the
+# bundle and not only those that the asker lacks, and the models.
+SyncPart: TypeAlias = tuple[str, int, bool, Sequence[Model]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SyncReply:
-    """The bundle as of `revision` (its own head): the models that the asker lacks, or why there is no answer."""
+    """What the asker lacks, or why there is no answer."""
 
-    store: str
-    revision: int
-    models: Sequence[Model]
+    parts: Sequence[SyncPart] = ()
     refused: str = ""
 
 
-def write_request(request: SyncRequest, *, nonce: str, key: bytes | None) -> bytes:
+def write_request(request: SyncRequest, *, subject: str, nonce: str, key: bytes | None) -> bytes:
     """`nonce`: random, and repeated in every page of the answer, so that no old answer passes for one."""
-    fields = {"store": request.store, "since": request.since, "digest": request.digest, "nonce": nonce}
-    return seal(fields, subject=sync_subject(request.bundle), key=key)
+    fields = {"known": dict(request.known), "digest": request.digest, "nonce": nonce}
+    return seal(fields, subject=subject, key=key)
 
 
 def read_request(content: bytes, *, subject: str, key: bytes | None, limit: int) -> tuple[SyncRequest, str]:
     """The request and its nonce. Raises NotOurs."""
     fields = unseal(content, subject=subject, key=key, limit=limit)
-    bundle = subject.removeprefix(_SUBJECT)
-    texts = [fields.get(name) for name in ("store", "digest", "nonce")]
-    since = fields.get("since")
-    if not all(isinstance(one, str) for one in texts) or type(since) is not int:
-        raise NotOurs("malformed", "a request states store, since, digest and nonce")
+    bundle = subject.removeprefix(_SUBJECT).partition(".")[0]
+    known, digest, nonce = (fields.get(name) for name in ("known", "digest", "nonce"))
+    if not isinstance(known, dict) or not all(type(one) is int for one in known.values()):
+        raise NotOurs("malformed", "a request states up to which revision each store is known")
+    if not isinstance(digest, str) or not isinstance(nonce, str):
+        raise NotOurs("malformed", "a request states digest and nonce")
     if bundle != ALL and not is_bundle_id(bundle):
         raise NotOurs("malformed", "no bundle can be called so")
-    store, digest, nonce = (str(one) for one in texts)
     if len(nonce) > 64:
         raise NotOurs("malformed", "a nonce has at most 64 characters")
-    return SyncRequest(bundle=bundle, store=store, since=since, digest=digest), nonce
+    return SyncRequest(bundle=bundle, known=known, digest=digest), nonce
 
 
 def write_reply(reply: SyncReply, *, nonce: str, key: bytes | None, limit: int) -> Sequence[bytes]:
@@ -85,10 +92,11 @@ def write_reply(reply: SyncReply, *, nonce: str, key: bytes | None, limit: int) 
     """
     content = orjson.dumps(
         {
-            "store": reply.store,
-            "revision": reply.revision,
             "refused": reply.refused,
-            "models": [_write_model(one) for one in reply.models],
+            "parts": [
+                {"store": store, "revision": revision, "whole": whole, "models": [_write_model(one) for one in models]}
+                for store, revision, whole, models in reply.parts
+            ],
         }
     )
     step = max(limit - _HEAD_BYTES, 1)
@@ -135,9 +143,9 @@ class Pages:
                 raise NotOurs("forged", "a page of an answer bears no seal of SIE_BUS_KEY")
         if number != len(self._parts) or number >= pages:
             raise NotOurs("contradictory", f"page {number} of {pages} came instead of page {len(self._parts)}")
-        self._bytes += len(part)
-        if self._bytes > self.limit:
+        if self._bytes + len(part) > self.limit:
             raise NotOurs("oversized", f"an answer of more than {self.limit} bytes")
+        self._bytes += len(part)
         self._parts.append(part)
         self.complete = number == pages - 1
 
@@ -145,14 +153,14 @@ class Pages:
         """What the pages say. About 10 microseconds a model. Raises NotOurs."""
         try:
             raw = orjson.loads(b"".join(self._parts))
-            revision, models = raw["revision"], [_read_model(one) for one in raw["models"]]
-            if type(revision) is not int:
-                raise TypeError("revision must be a whole number")
-            return SyncReply(
-                store=_be(str, raw["store"]), revision=revision, models=models, refused=_be(str, raw["refused"])
-            )
+            return SyncReply(parts=[_read_part(one) for one in raw["parts"]], refused=_be(str, raw["refused"]))
         except (ValueError, KeyError, TypeError) as fault:
             raise NotOurs("malformed", f"an answer that cannot be read: {fault!r}") from None
+
+
+def _read_part(raw: Mapping[str, Any]) -> SyncPart:
+    models = [_read_model(one) for one in raw["models"]]
+    return _be(str, raw["store"]), _be(int, raw["revision"]), _be(bool, raw["whole"]), models
 
 
 def _write_model(model: Model) -> dict[str, Any]:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 from quart import Blueprint, request
 
 from sie.http.auth import Access
-from sie.observe.metrics import ComputeNumbers
+from sie.observe.metrics import ComputeNumbers, bus_numbers, counters, exposition, gauge
 from sie.observe.probes import add_probes
 from sie.worker.process import WorkerProcess
 
@@ -23,15 +22,11 @@ def health_blueprint(process: WorkerProcess, access: Access) -> Blueprint:
         if process.settings.close_health:
             access.require_read(request.headers)
 
-    add_probes(routes, trouble=lambda: process.trouble, numbers=lambda: _numbers(process), guard=guard)
+    def numbers() -> bytes:
+        return exposition(_WorkerNumbers(process), ComputeNumbers(process.worker.compute))
+
+    add_probes(routes, trouble=lambda: process.trouble, numbers=numbers, guard=guard)
     return routes
-
-
-def _numbers(process: WorkerProcess) -> bytes:
-    registry = CollectorRegistry(auto_describe=False)
-    registry.register(_WorkerNumbers(process))
-    registry.register(ComputeNumbers(process.worker.compute))
-    return generate_latest(registry)
 
 
 class _WorkerNumbers(Collector):
@@ -44,18 +39,15 @@ class _WorkerNumbers(Collector):
         applied = GaugeMetricFamily("sie_config_applied_revision", "Complete up to here", labels=["worker", "bundle"])
         applied.add_metric([status.name, status.bundle], status.revision)
         yield applied
-        yield GaugeMetricFamily("sie_worker_ready", "1 while traffic may come", value=float(process.trouble is None))
-        yield GaugeMetricFamily("sie_config_nacks", "Profiles not taken on", value=len(status.nacks))
-        legacy = CounterMetricFamily("sie_bus_legacy", "Announcements of v0.1.10 routers", labels=["outcome"])
-        legacy.add_metric(["taken"], process.legacy.taken)
-        for kind, count in process.legacy.ignored.items():
-            legacy.add_metric([kind], count)
-        yield legacy
+        behind = GaugeMetricFamily("sie_config_behind", "1 while it misses something", labels=["worker", "bundle"])
+        behind.add_metric([status.name, status.bundle], float(process.worker.known.misses_something))
+        yield behind
+        yield gauge("sie_worker_ready", "1 while traffic may come", float(process.trouble is None))
+        yield gauge(
+            "sie_worker_truth_trouble", "1 while nobody tells the truth", float(process.truth.trouble is not None)
+        )
+        yield gauge("sie_config_nacks", "Profiles not taken on", len(status.nacks))
+        legacy = {"taken": process.legacy.taken, **process.legacy.ignored}
+        yield counters("sie_bus_legacy", "Announcements of v0.1.10 routers", "outcome", legacy)
         if process.bus is not None:
-            heard = process.bus.statistics()
-            yield GaugeMetricFamily("sie_bus_connected", "1 while NATS is", value=float(heard.connection.connected))
-            yield CounterMetricFamily("sie_bus_received", "Messages on the config subjects", value=heard.received)
-            ignored = CounterMetricFamily("sie_bus_ignored", "Those of no use", labels=["reason"])
-            for reason, count in heard.ignored.items():
-                ignored.add_metric([reason], count)
-            yield ignored
+            yield from bus_numbers(process.bus.statistics())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from collections.abc import Callable
 
 import trio
 
@@ -22,13 +23,17 @@ _NAMED = 100  # routers whose first odd word is logged; a crowd of invented ones
 
 
 class LegacyEar:
-    """`taken`: announcements that added something; `ignored`: those that did not fit, by kind of error."""
+    """`taken`: announcements that added something; `ignored`: those that did not fit, by kind of error.
 
-    def __init__(self, known: BundleCatalog, limits: ChangeLimits) -> None:
+    `report` is called after each that added something: what those routers wait for is the hash that it changes.
+    """
+
+    def __init__(self, known: BundleCatalog, limits: ChangeLimits, report: Callable[[], None]) -> None:
         self.taken = 0
         self.ignored: Counter[str] = Counter()
         self._known = known
         self._limits = limits
+        self._report = report
         self._named: set[str] = set()
 
     async def listen(self, bus: NatsBus) -> None:
@@ -56,6 +61,7 @@ class LegacyEar:
             entry = draft(verdict, write_id="", time="", router_id=said.router_id, body_hash=change.body_hash)
             self._known.suggest(entry)
             self.taken += 1
+            self._report()
 
     def _ignore(self, router_id: str, fault: SieError) -> None:
         self.ignored[type(fault).__name__] += 1

@@ -120,7 +120,7 @@ async def open_worker(
     truth = _truth(settings, catalog, worker, nats)
     standing = Standing(worker)
     dispatch = Dispatch(OneWorker(worker), compute)
-    legacy = LegacyEar(worker.known, ChangeLimits.of(settings))
+    legacy = LegacyEar(worker.known, ChangeLimits.of(settings), standing.wake)
     async with (
         open_services("the worker has stopped") as devices,
         open_services("the worker's block has ended") as services,
@@ -157,7 +157,7 @@ def _load(settings: Settings) -> Catalog:
 
 def _truth(settings: Settings, catalog: Catalog, worker: Worker, nats: NatsBus | None) -> Truth:
     if is_shared(settings):
-        return ReadStore(settings, catalog.files_only)
+        return ReadStore(settings, catalog.files_only, worker.known)
     if settings.store_dir is not None:
         log.warning("SIE_CONFIG_STORE_DIR is a local directory: its router's alone, and not opened by a worker")
     if nats is not None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import trio
 
+from sie.catalog.catalog import Catalog
 from sie.catalog.digest import bundle_config_hash
 from sie.catalog.model import Model
 from sie.http.app import server_version
@@ -19,6 +20,7 @@ from sie.worker.compute import ComputeStatistics
 from sie.worker.worker import Worker
 
 _SHARE = 0.1  # of its time that a walk through the catalog may take from everybody else
+_NEWS_FIRST_S = 0.1  # before a walk: somebody waits for the news itself, and nobody for a hash
 _NAMED_MOST = 64  # models named for one set of weights; no message has room for more
 
 
@@ -136,12 +138,13 @@ class Standing:
 
     async def _walk_now_and_then(self) -> None:
         """What takes a walk through the bundle comes after the news that made it necessary, and in a thread."""
-        walked: tuple[str, frozenset[str]] | None = None
+        walked: tuple[Catalog, int, frozenset[str]] | None = None
         while True:
+            await trio.sleep(_NEWS_FIRST_S)
             seen = self.changes
             catalog, bundle = self._worker.known.catalog, self._worker.bundle
             weights = frozenset(one.identity.weights for one in self._worker.compute.statistics().models)
-            now = catalog.digest(bundle), weights
+            now = catalog, catalog.changes, weights
             if now != walked:
                 began = trio.current_time()
                 models = catalog.in_bundle(bundle)

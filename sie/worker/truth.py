@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Protocol
@@ -15,6 +15,7 @@ from sie.catalog.catalog import Catalog
 from sie.catalog.change import ChangeLimits
 from sie.errors import BusUnavailable, StoreCorrupt, StoreUnavailable
 from sie.router.head import Head
+from sie.router.sync import catch_up
 from sie.router.watch import Watch
 from sie.settings import Settings
 from sie.store.open import open_to_read
@@ -28,7 +29,7 @@ class Truth(Protocol):
 
     trouble: str | None
 
-    async def __call__(self, bundle: str, store: str, since: int) -> CaughtUp | None: ...
+    async def __call__(self, bundle: str, known: Mapping[str, int]) -> CaughtUp | None: ...
 
     async def aclose(self) -> None: ...
 
@@ -38,9 +39,9 @@ class FilesOnly:
 
     trouble: str | None = None
 
-    async def __call__(self, bundle: str, store: str, since: int) -> CaughtUp | None:
+    async def __call__(self, bundle: str, known: Mapping[str, int]) -> CaughtUp | None:
         await trio.lowlevel.checkpoint()
-        return CaughtUp(store=store, revision=since, models=())
+        return CaughtUp(parts=())
 
     async def aclose(self) -> None:
         """Nothing is held."""
@@ -52,17 +53,17 @@ class AskRouters:
     def __init__(self, bus: NatsBus, known: BundleCatalog) -> None:
         self.trouble: str | None = "no router has been asked yet"
         self._bus = bus
-        self._known = known
-        self._asked_with = ""  # a digest; told once that it differs, one that has not changed since would differ again
+        self._doubt = _Doubt(known)
 
-    async def __call__(self, bundle: str, store: str, since: int) -> CaughtUp | None:
-        digest = "" if self._known.gap else self._known.catalog.digest(bundle)
+    async def __call__(self, bundle: str, known: Mapping[str, int]) -> CaughtUp | None:
+        digest = self._doubt.digest
         found: CaughtUp | None = None
         async with trio.open_nursery() as asking:
             asking.start_soon(self._give_up_when_lost, asking.cancel_scope)
             try:
-                found = await self._bus.sync(bundle, store, since, "" if digest == self._asked_with else digest)
-                self.trouble, self._asked_with = None, digest
+                found = await self._bus.sync(bundle, known, digest)
+                self.trouble = None
+                self._doubt.settle(digest)
             except BusUnavailable as fault:
                 self.trouble = _told(self.trouble, f"no router can be asked over NATS: {fault.message}")
             asking.cancel_scope.cancel(reason="answered, or refused")
@@ -80,13 +81,15 @@ class AskRouters:
 class ReadStore:
     """Reads the shared store, and never writes to it. One that was replaced is opened anew."""
 
-    def __init__(self, settings: Settings, fresh: Callable[[], Catalog]) -> None:
+    def __init__(self, settings: Settings, fresh: Callable[[], Catalog], known: BundleCatalog) -> None:
         self.trouble: str | None = "the config store has not been read yet"
+        self._doubt = _Doubt(known)
         self._settings = settings
         self._fresh = fresh
         self._head = self._new()
 
-    async def __call__(self, bundle: str, store: str, since: int) -> CaughtUp | None:
+    async def __call__(self, bundle: str, known: Mapping[str, int]) -> CaughtUp | None:
+        digest = self._doubt.digest
         try:
             await self._head.read_on()
         except StoreUnavailable as fault:
@@ -96,7 +99,8 @@ class ReadStore:
                 self._head = self._new()
             return None
         self.trouble = None
-        return await self._head.catch_up(bundle, store, since)
+        self._doubt.settle(digest)
+        return await catch_up(self._head, bundle, known, digest)
 
     async def aclose(self) -> None:
         await self._head.aclose()
@@ -112,6 +116,25 @@ class ReadStore:
             router_id="",
             watch=Watch(replace(self._settings, watch_bytes=0)),  # nobody watches a worker
         )
+
+
+class _Doubt:
+    """Whether what is known is what is true: its digest, for whoever can compare; "" where that is settled.
+
+    Told once that it differs, a catalog that has not changed since would differ again: its files are others.
+    """
+
+    def __init__(self, known: BundleCatalog) -> None:
+        self._known = known
+        self._settled = ""
+
+    @property
+    def digest(self) -> str:
+        digest = "" if self._known.gap else self._known.catalog.digest(self._known.name)
+        return "" if digest == self._settled else digest
+
+    def settle(self, digest: str) -> None:
+        self._settled = digest or self._settled
 
 
 def _told(before: str | None, now: str) -> str:

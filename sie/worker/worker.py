@@ -68,6 +68,7 @@ class Worker:
             ready=self._alive and (self.known.caught_up or not self._patient),
             store=self.known.store,
             revision=self.known.complete_to,
+            others={store: one for store, one in self.known.known.items() if store != self.known.store},
             digest=self.known.catalog.digest(self.bundle),
             nacks=tuple(self.known.nacks.values()),
             machine_profile=self._machine,

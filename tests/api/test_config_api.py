@@ -125,7 +125,7 @@ async def test_a_rehearsal_answers_as_if_and_changes_nothing(client: httpx.Async
 
 
 async def test_bundles_are_listed_and_shown(client: httpx.AsyncClient) -> None:
-    (bundle,) = (await client.get("/v1/configs/bundles")).json()["bundles"]
+    bundle, other = (await client.get("/v1/configs/bundles")).json()["bundles"]
     shown = await client.get("/v1/configs/bundles/default")
     assert shown.headers["Content-Type"] == "application/x-yaml"
     read = yaml.safe_load(shown.text)
@@ -136,6 +136,7 @@ async def test_bundles_are_listed_and_shown(client: httpx.AsyncClient) -> None:
         "source": "filesystem",
         "connected_workers": 1,
     }
+    assert (other["bundle_id"], other["priority"], other["connected_workers"]) == ("sglang", 20, 1)
     missing = await client.get("/v1/configs/bundles/nope")
     assert (missing.status_code, missing.json()["error"]) == (404, "bundle_not_found")
 

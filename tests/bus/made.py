@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
 import trio
 
-from sie.bus.contract import Hint, Notice, Nudge
+from sie.bus.catchup import AnswerSync
+from sie.bus.contract import Elsewhere, Hint, Notice, Nudge, Reminder
 from sie.bus.nats import Described, NatsBus
 from sie.catalog.canonical import Json
 from sie.catalog.entry import Entry
@@ -56,11 +57,15 @@ def model(number: int, options: str = "mean") -> Model:
     )
 
 
-def describe(one: Notice) -> Described:
+def reminder(*bundles: str, revision: int, model_id: str = "org/model") -> Reminder:
+    return Reminder(store="store-1", model_id=model_id, profiles=("default",), heads=dict.fromkeys(bundles, revision))
+
+
+def describe(model_id: str, revision: int, bundles: Sequence[str]) -> Described:
     return Described(
-        model_config=f"sie_id: {one.entry.model_id}\n",
-        epoch=one.entry.revision + 100,
-        bundle_config_hashes={bundle: f"hash of {bundle}" for bundle in one.previous},
+        model_config=f"sie_id: {model_id}\n",
+        epoch=revision + 100,
+        bundle_config_hashes={bundle: f"hash of {bundle}" for bundle in bundles},
     )
 
 
@@ -87,6 +92,12 @@ async def connected(settings: Settings, *, name: str = "router-1") -> AsyncItera
         yield bus
 
 
+async def answering(bus: NatsBus, answer: AnswerSync) -> None:
+    """Be one of the routers that answer who catches up, until cancelled."""
+    with bus.sharing():
+        await bus.serve_sync(answer)
+
+
 async def wait_connected(bus: NatsBus, wanted: bool = True) -> None:
     with trio.fail_after(PATIENCE_S):
         while bus.connection.connected is not wanted:
@@ -104,8 +115,17 @@ async def wait_trouble(bus: NatsBus, wanted: str) -> None:
 async def next_notice(hints: trio.MemoryReceiveChannel[Hint]) -> Notice:
     """The next hint that is one; what only says to look at the truth is passed over."""
     with trio.fail_after(PATIENCE_S):
+        while not isinstance(hint := await hints.receive(), Notice):
+            pass
+    return hint
+
+
+async def next_elsewhere(hints: trio.MemoryReceiveChannel[Hint]) -> Elsewhere:
+    """The next hint that is one; what only says to look at the truth is passed over."""
+    with trio.fail_after(PATIENCE_S):
         while isinstance(hint := await hints.receive(), Nudge):
             pass
+    assert isinstance(hint, Elsewhere)
     return hint
 
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 import trio
 
-from sie.bus.contract import Bus, Hint, Nudge
+from sie.bus.contract import Bus, Elsewhere, Hint, Nudge
 from sie.bus.local import LocalBus
 from sie.bus.nats import NatsBus
-from tests.bus.made import connected, next_notice, notice, settings_for, wait_nudged
+from tests.bus.made import connected, next_elsewhere, next_notice, notice, reminder, settings_for, wait_nudged
 from tests.bus.natsserver import NatsServer
 
 
@@ -54,6 +55,26 @@ async def test_followers_of_several_bundles_each_learn_what_came_before_it_there
         heard = await next_notice(one), await next_notice(two)
     assert [each.entry for each in heard] == [both.entry, both.entry]
     assert (heard[0].previous["default"], heard[1].previous["other"]) == (6, 6)
+
+
+async def test_a_reminder_tells_each_followed_bundle_of_the_model_where_its_newest_entry_is(bus: Bus) -> None:
+    async with following(bus, "default") as one, following(bus, "other") as two, following(bus, "third") as third:
+        await bus.remind(replace(reminder("default", "other", revision=7), heads={"default": 7, "other": 5}))
+        assert await next_elsewhere(one) == Elsewhere("store-1", 7)
+        assert await next_elsewhere(two) == Elsewhere("store-1", 5)
+        await bus.remind(reminder("third", revision=9))
+        assert await next_elsewhere(third) == Elsewhere("store-1", 9)
+
+
+async def test_an_entry_that_brings_a_model_into_a_bundle_is_heard_there(bus: Bus) -> None:
+    """It is its own forerunner, by which a follower sees that it must read the model whole."""
+    joining = replace(notice(7, "default", "other"), previous={"default": 6, "other": 7})
+    async with following(bus, "default") as one, following(bus, "other") as two:
+        await bus.publish(joining)
+        assert (await next_notice(one)).previous["default"] == 6
+        with trio.move_on_after(2) as waiting:
+            assert (await next_notice(two)).previous["other"] == 7
+    assert not waiting.cancelled_caught
 
 
 async def test_a_thousand_entries_arrive_in_order_and_none_is_lost(bus: Bus) -> None:

@@ -8,13 +8,14 @@ import random
 import pytest
 import trio
 
-from sie.bus.contract import Hint, Nudge
+from sie.bus.contract import Hint, Notice, Nudge
 from sie.bus.nats import Connection, NatsBus
 from sie.errors import BusUnavailable
 from sie.wire.sync import SyncRequest
 from sie.worker.follow import CaughtUp
 from tests.bus.made import (
     PATIENCE_S,
+    answering,
     bus_threads,
     connected,
     describe,
@@ -52,7 +53,7 @@ async def test_without_a_server_the_bus_starts_at_once_says_why_and_connects_onc
             with pytest.raises(BusUnavailable):
                 await bus.publish(notice(1, "default"))
             with pytest.raises(BusUnavailable):
-                await bus.sync("default", "", -1)
+                await bus.sync("default", {})
     async with running(settings_for(server)) as bus:
         with bus.follow("default") as hints, server:
             await wait_connected(bus)
@@ -114,6 +115,7 @@ async def test_while_the_server_flaps_whatever_was_confirmed_is_heard_or_a_nudge
             if isinstance(hint := await hints.receive(), Nudge):
                 known.update(confirmed)  # a look at the truth
             else:
+                assert isinstance(hint, Notice)
                 known.add(hint.entry.revision)
 
     async with connected(settings_for(nats, nats_reconnect_s=0.05)) as bus:
@@ -232,14 +234,14 @@ async def test_a_catch_up_under_way_when_the_server_dies_says_so_in_its_time(nat
         raise AssertionError
 
     async with connected(settings_for(nats, nats_sync_s=0.5)) as bus, trio.open_nursery() as nursery:
-        nursery.start_soon(bus.serve_sync, never)
+        nursery.start_soon(answering, bus, never)
         with pytest.raises(BusUnavailable) as silent:
             await sync_when_served(bus)
         assert asked.is_set()
         assert "within 0.5 s" in silent.value.message
         nats.kill()
         with pytest.raises(BusUnavailable):
-            await bus.sync("default", "", -1)
+            await bus.sync("default", {})
         nursery.cancel_scope.cancel(reason="done")
 
 
@@ -247,7 +249,7 @@ async def sync_when_served(bus: NatsBus) -> CaughtUp:
     """As soon as NATS knows of somebody who answers."""
     while True:
         try:
-            return await bus.sync("default", "", -1)
+            return await bus.sync("default", {})
         except BusUnavailable as fault:
             if "nobody" not in fault.message:
                 raise

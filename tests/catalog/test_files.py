@@ -18,10 +18,12 @@ from tests.catalog.shipped_models import shipped_models
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 
 
-def test_the_built_in_bundle_lists_exactly_the_modules_of_the_adapter_table() -> None:
-    (bundle,) = read_bundles(None)
-    assert (bundle.bundle_id, bundle.priority) == ("default", 10)
-    assert bundle.adapters == tuple(ADAPTERS)
+def test_the_built_in_bundles_list_each_module_of_the_adapter_table_once() -> None:
+    """In both, a module would leave every change of its models unconfirmed where only one bundle has workers."""
+    default, sglang = read_bundles(None)
+    assert (default.bundle_id, default.priority) == ("default", 10)
+    assert (sglang.bundle_id, sglang.priority) == ("sglang", 20)
+    assert (*default.adapters, *sglang.adapters) == tuple(ADAPTERS)
 
 
 def test_the_built_in_catalog_serves_its_model() -> None:
@@ -46,7 +48,9 @@ def test_all_shipped_models_load_and_the_unroutable_say_so(tmp_path: Path) -> No
     assert {one.sie_id for one in catalog.models()} == {one["sie_id"] for one in documents}
     for model in catalog.models():
         modules = {model.adapter_path(name).partition(":")[0] for name in model.profiles}
-        assert catalog.bundles_of(model) == (("default",) if modules & set(ADAPTERS) else ())
+        bundle = "sglang" if modules == {"sie_server.adapters.sglang"} else "default"
+        assert catalog.bundles_of(model) == ((bundle,) if modules & set(ADAPTERS) else ())
+    assert len(catalog.in_bundle("sglang")) == 7
     unroutable = [one.sie_id for one in catalog.models() if not catalog.bundles_of(one)]
     assert "BAAI/bge-m3" in unroutable
     assert MINILM not in unroutable

@@ -11,7 +11,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from sie.router.fleet import Fleet, Needed
 from sie.wire.status import Nack, WorkerStatus
 
-NEEDED = Needed(store="s", revision=7, model="a/b", profiles=("default",), bundles=("one", "two"))
+NEEDED = Needed(revisions={"s": 7}, model="a/b", profiles=("default",), bundles=("one", "two"))
 
 
 def status(
@@ -108,7 +108,7 @@ def old(config_hash: str) -> WorkerStatus:
 async def test_a_worker_of_v0_1_10_confirms_by_a_hash_of_this_revision_or_a_later_one() -> None:
     fleet = fleet_of(old("of six"))
     for revision, config_hash in ((6, "of six"), (7, "of seven"), (8, "of eight")):
-        fleet.note_hash("one", config_hash, revision)
+        fleet.note_hash("one", config_hash, store="s", revision=revision)
     assert fleet.acks(NEEDED).acked == 0
     fleet.heard(old("of eight"))
     assert fleet.acks(NEEDED).acked == 1
@@ -120,7 +120,7 @@ async def test_a_worker_of_v0_1_10_is_kept_from_new_profiles_for_three_seconds_a
     autojump_clock: MockClock,
 ) -> None:
     fleet = fleet_of(old("of nothing we know"))
-    fleet.note_hash("one", "of seven", 7)
+    fleet.note_hash("one", "of seven", store="s", revision=7)
     await trio.sleep(2.9)
     assert fleet.serving("one", store="s", revision=7) == ()
     assert [one.name for one in fleet.serving("one", store="s", revision=0)] == ["old"]

@@ -21,6 +21,7 @@ from sie.errors import ConfigurationError, ShuttingDown, StoreUnavailable
 from sie.files import load_catalog
 from sie.flow import Order
 from sie.router.head import Head
+from sie.router.sync import catch_up
 from sie.router.watch import Watch
 from sie.router.writer import Writer
 from sie.settings import Settings
@@ -88,9 +89,9 @@ async def test_a_long_log_is_read_in_turns_and_whoever_looks_sees_a_prefix(
             seen.add(revision)
             shared = head.catalog.find("shared/model")
             assert len(shared.profiles if shared is not None else ()) == revision // 3
-            caught_up = await head.catch_up("default", head.store_id, 0)
-            created = [at for one in caught_up.models for at in one.created.values() if at]
-            assert sorted(created) == list(range(1, caught_up.revision + 1))
+            (part,) = (await catch_up(head, "default", {head.store_id: 0})).parts
+            created = [at for one in part.models for at in one.created.values() if at]
+            assert sorted(created) == list(range(1, part.revision + 1))
             await trio.lowlevel.checkpoint()
 
     nursery.start_soon(look)

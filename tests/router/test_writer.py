@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -10,7 +11,7 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from sie.bus.contract import Notice
+from sie.bus.contract import Elsewhere, Notice, Reminder
 from sie.bus.local import LocalBus
 from sie.catalog.change import Change, ChangeLimits, read_change
 from sie.catalog.entry import Entry
@@ -35,6 +36,7 @@ class RecordingBus(LocalBus):
     def __init__(self) -> None:
         super().__init__()
         self.published: list[int] = []
+        self.reminded: list[Reminder] = []
         self.broken = False
 
     async def publish(self, notice: Notice) -> None:
@@ -43,29 +45,39 @@ class RecordingBus(LocalBus):
         await super().publish(notice)
         self.published.append(notice.entry.revision)
 
+    async def remind(self, reminder: Reminder) -> None:
+        if self.broken:
+            raise BusUnavailable("the broker went away")
+        await super().remind(reminder)
+        self.reminded.append(reminder)
+
 
 def change(body: bytes) -> Change:
     return read_change(body, LIMITS)
+
+
+def head_for(store: Store, settings: Settings, *, nudge: Callable[[], None] = lambda: None) -> Head:
+    async def open_store() -> Store:
+        return store
+
+    return Head(
+        load_catalog(settings, store.origin)[0],
+        store,
+        open_store=open_store,
+        nudge=nudge,
+        watch=Watch(settings),
+        limits=LIMITS,
+        settings=settings,
+        router_id=f"router-{secrets.token_hex(3)}",
+    )
 
 
 @asynccontextmanager
 async def writer_over(
     store: Store, bus: RecordingBus | None = None, settings: Settings = SETTINGS
 ) -> AsyncIterator[Writer]:
-    async def open_store() -> Store:
-        return store
-
     bus = bus or RecordingBus()
-    head = Head(
-        load_catalog(settings, store.origin)[0],
-        store,
-        open_store=open_store,
-        nudge=bus.nudge,
-        watch=Watch(settings),
-        limits=LIMITS,
-        settings=settings,
-        router_id="router",
-    )
+    head = head_for(store, settings, nudge=bus.nudge)
     writer = Writer(head, bus, settings)
     async with trio.open_nursery() as nursery:
         await nursery.start(writer.run)
@@ -127,6 +139,62 @@ async def test_a_bus_that_fails_after_the_append_is_a_warning() -> None:
         assert commit.status == 201
         assert [one.partition(":")[0] for one in commit.warnings] == ["nats_publish_failed"]
         assert len(await store.entries_since(store.origin)) == 1
+
+
+async def test_a_change_that_is_there_already_is_told_again_and_who_missed_it_looks() -> None:
+    store, bus = MemoryStore(), RecordingBus()
+    async with writer_over(store, bus) as writer:
+        first = await writer.submit(Order(change=change(FIRST), key="k"))
+        assert bus.reminded == []
+        with bus.follow("default") as hints:
+            for key in (None, "k", "another"):
+                await writer.submit(Order(change=change(FIRST), key=key))
+                hint = hints.receive_nowait()
+                assert hint == Elsewhere(store.id, first.revision)
+        assert len(bus.reminded) == 3
+        one = bus.reminded[0]
+        assert (one.store, one.model_id, set(one.heads)) == (store.id, PAGE_ID, {"default"})
+        assert one.profiles == first.created
+        assert bus.published == [first.revision]
+
+
+async def test_a_rehearsal_is_told_to_nobody() -> None:
+    store, bus = MemoryStore(), RecordingBus()
+    async with writer_over(store, bus) as writer:
+        await writer.submit(Order(change=change(FIRST), dry_run=True))
+        await writer.submit(Order(change=change(FIRST), key="k"))
+        for key in (None, "k"):
+            await writer.submit(Order(change=change(FIRST), key=key, dry_run=True))
+    assert (len(bus.published), bus.reminded) == (1, [])
+
+
+async def test_a_reminder_that_nobody_took_is_a_warning() -> None:
+    store, bus = MemoryStore(), RecordingBus()
+    async with writer_over(store, bus) as writer:
+        await writer.submit(Order(change=change(FIRST), key="k"))
+        bus.broken = True
+        for key in (None, "k"):
+            commit = await writer.submit(Order(change=change(FIRST), key=key))
+            assert [one.partition(":")[0] for one in commit.warnings] == ["nats_publish_failed"]
+
+
+async def test_what_could_not_be_told_waits_and_is_told_once_in_order(autojump_clock: MockClock) -> None:
+    store, bus = MemoryStore(), RecordingBus()
+    async with writer_over(store, bus) as writer:
+        bus.broken = True
+        numbers = []
+        for name in (b"a/one", b"a/two"):
+            commit = await writer.submit(Order(change=change(FIRST.replace(PAGE_ID.encode(), name))))
+            numbers.append(commit.revision)
+        assert [one.entry.revision for one in writer.head.unsaid] == numbers
+        bus.broken = False
+        await trio.sleep(2)
+        async with trio.open_nursery() as nursery:
+            for _ in range(5):  # as a clock, a nudge and another router's heads have it looked at, at once
+                nursery.start_soon(writer.refresh)
+        await wait_all_tasks_blocked()
+        assert bus.published == numbers
+        assert not writer.head.unsaid
 
 
 class Faulty(MemoryStore):
@@ -228,3 +296,22 @@ async def test_more_orders_than_may_wait_are_refused_at_once(autojump_clock: Moc
         await wait_all_tasks_blocked()
         with pytest.raises(StoreUnavailable):
             await writer.submit(Order(change=change(FIRST)))
+
+
+async def test_how_orders_ended_is_counted_once_each(autojump_clock: MockClock) -> None:
+    for fault, outcome in ((StoreUnavailable, "unavailable"), (OutcomeUnknown, "unknown")):
+        async with writer_over(Faulty(partial(fault, "why"), lands=False, times=10**6)) as writer:
+            with pytest.raises(fault):
+                await writer.submit(Order(change=change(FIRST)))
+            await writer.submit(Order(change=change(FIRST), dry_run=True))
+            done = writer.statistics()
+        assert done.orders == {outcome: 1, "rehearsed": 1}
+        assert done.commits.buckets()[-1] == ("+Inf", 0)
+    async with writer_over(MemoryStore()) as writer:
+        for text in (FIRST, FIRST):
+            await writer.submit(Order(change=change(text)))
+        with pytest.raises(ContentConflict):
+            await writer.submit(Order(change=change(APPEND)))
+        done = writer.statistics()
+    assert done.orders == {"created": 1, "unchanged": 1, "conflict": 1}
+    assert (done.commits.buckets()[-1], done.waiting) == (("+Inf", 1), 0)

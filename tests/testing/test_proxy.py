@@ -10,7 +10,7 @@ import h11
 import pytest
 import trio
 
-from sie.testing.proxy import Answer, CutAfter, CutBefore, Delay, Fault, LandLate, Proxy, Swallow, open_proxy
+from sie.testing.proxy import Answer, CutAfter, CutBefore, Delay, Fault, Hold, LandLate, Proxy, Swallow, open_proxy
 
 
 class _Counter:
@@ -142,6 +142,58 @@ async def test_a_swallowed_answer_never_comes_although_the_request_was_carried_o
         assert counter.bodies == [b"first"]
 
 
+async def test_a_held_request_is_carried_out_and_answered_when_it_is_released() -> None:
+    async with _counter(Hold()) as (counter, proxy), await _dial(proxy) as stream, trio.open_nursery() as nursery:
+        answers: list[tuple[int, bytes] | None] = []
+
+        async def post() -> None:
+            answers.append(await _post(stream, b"first"))
+
+        nursery.start_soon(post)
+        await _held(proxy, 1)
+        proxy.release()
+        await _held(proxy, 0)
+        while not answers:
+            await trio.sleep(0.001)
+        assert answers == [(201, b"number 1")]
+        assert counter.bodies == [b"first"]
+
+
+async def test_a_held_request_is_carried_out_although_its_client_has_gone() -> None:
+    async with _counter(Hold()) as (counter, proxy):
+        with trio.move_on_after(0.05):
+            async with await _dial(proxy) as stream:
+                await _post(stream, b"first")
+        await _held(proxy, 1)
+        assert counter.bodies == []
+        proxy.release()
+        with trio.fail_after(5):
+            while counter.bodies != [b"first"]:
+                await trio.sleep(0.001)
+
+
+async def _held(proxy: Proxy, number: int) -> None:
+    with trio.fail_after(5):
+        while proxy.held != number:
+            await trio.sleep(0.001)
+
+
+async def test_a_rule_decides_by_method_and_target_once_the_plan_is_used_up() -> None:
+    async with _counter(Answer(418)) as (counter, proxy), await _dial(proxy) as stream:
+        asked: list[tuple[str, str]] = []
+
+        def rule(method: str, target: str) -> Fault | None:
+            asked.append((method, target))
+            return Answer(503) if len(asked) == 1 else None
+
+        proxy.rule = rule
+        assert await _post(stream, b"by plan") == (418, b"")
+        assert await _post(stream, b"by rule") == (503, b"")
+        assert await _post(stream, b"by rule") == (201, b"number 1")
+        assert asked == [("POST", "/")] * 2
+        assert counter.bodies == [b"by rule"]
+
+
 async def test_a_delay_takes_its_time_before_and_after(autojump_clock: object) -> None:
     async with _counter(Delay(before_s=3, after_s=4)) as (_, proxy), await _dial(proxy) as stream:
         began = trio.current_time()
@@ -203,6 +255,20 @@ async def test_away_hangs_up_on_new_connections_only() -> None:
         async with await _dial(proxy) as late:
             assert await late.receive_some() == b""
         assert await _echoed(early, b"hello") == b"hello"
+
+
+async def test_a_shut_proxy_refuses_new_connections_until_it_listens_at_the_same_port() -> None:
+    async with _echo() as proxy, await _dial(proxy) as early:
+        assert await _echoed(early, b"hello") == b"hello"
+        for _ in range(3):
+            await proxy.shut()
+            with pytest.raises(OSError) as caught:
+                await _dial(proxy)
+            assert pytest.RaisesGroup(ConnectionRefusedError).matches(caught.value.__cause__)
+            assert await _echoed(early, b"still") == b"still"
+            await proxy.listen()
+            async with await _dial(proxy) as late:
+                assert await _echoed(late, b"hello") == b"hello"
 
 
 async def test_held_bytes_move_on_when_it_resumes(autojump_clock: object) -> None:

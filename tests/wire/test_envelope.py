@@ -71,6 +71,7 @@ def test_what_a_retry_cannot_cure_is_never_503() -> None:
         errors.StoreUnavailable,
         errors.OutcomeUnknown,
         errors.StoreCorrupt,  # an operator mends it; until then nothing was done
+        errors.StoreReplaced,  # what was wiped is adopted as it is now
         errors.CatalogBehind,
         errors.ModelLoading,
         errors.NoWorkers,

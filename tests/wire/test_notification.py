@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -66,6 +67,7 @@ def announcements(draw: st.DrawFn) -> Announcement:
         profiles=draw(profiles()),
         fields=draw(st.sampled_from([{}, {"hf_id": "org/é", "inputs": {"text": True}}])),
         base=base,
+        heard=draw(st.none() | st.builds(lambda found: {"fields": {"hf_id": "o/h"}, "profiles": found}, profiles())),
         write_id=draw(st.text()),
         time=draw(st.text()),
         router_id=draw(st.text()),
@@ -75,10 +77,15 @@ def announcements(draw: st.DrawFn) -> Announcement:
         revision=draw(st.integers(1, 2**53)),
     )
     touched = draw(st.lists(bundles, max_size=3, unique=True))
+    # Equal to the entry's own number where the entry brings a model into a bundle.
+    previous = {bundle: draw(st.integers(0, entry.revision)) for bundle in touched}
     return Announcement(
+        model_id=entry.model_id,
+        profiles=tuple(entry.profiles),
         entry=entry,
         store=draw(st.text(min_size=1)),
-        previous={bundle: draw(st.integers(0, entry.revision - 1)) for bundle in touched},
+        heads=dict.fromkeys(touched, entry.revision),
+        previous=previous,
         router_id=draw(st.text(min_size=1)),
         epoch=draw(st.integers(0, 2**53)),
         model_config=draw(st.text()),
@@ -96,7 +103,10 @@ ONE = Announcement(
         router_id="r",
         revision=5,
     ),
+    model_id="org/model",
+    profiles=("default",),
     store="s",
+    heads={"default": 5},
     previous={"default": 4},
     router_id="router-1",
     epoch=5,
@@ -117,6 +127,7 @@ def test_what_is_announced_is_what_is_heard(change: Announcement, key: bytes | N
         heard = read(content, subject, key)
         bundle = bundle_of(subject)
         previous = change.previous if subject == ALL_SUBJECT else {bundle: change.previous[bundle]}
+        assert change.entry is not None
         assert heard == Notification(
             router_id=change.router_id, store=change.store, entry=change.entry, previous=previous
         )
@@ -128,7 +139,32 @@ def test_what_is_too_large_says_so_without_its_content(change: Announcement, key
     for subject, content in announce(change, key=key, limit=limit):
         heard = read(content, subject, key)
         if len(content) > limit or isinstance(heard, ContentElsewhere):
-            assert heard == ContentElsewhere(router_id=change.router_id, model_id=change.entry.model_id)
+            assert heard == elsewhere(change, subject)
+
+
+def elsewhere(change: Announcement, subject: str) -> ContentElsewhere:
+    newest = max(change.heads.values(), default=0) if subject == ALL_SUBJECT else change.heads[bundle_of(subject)]
+    return ContentElsewhere(router_id=change.router_id, model_id=change.model_id, store=change.store, revision=newest)
+
+
+@given(change=announcements(), key=keys, data=st.data())
+def test_a_reminder_tells_each_bundle_of_its_own_newest_revision(
+    change: Announcement, key: bytes | None, data: st.DataObject
+) -> None:
+    heads = {bundle: data.draw(st.integers(0, 2**53)) for bundle in change.heads}
+    reminder = replace(change, entry=None, previous={}, heads=heads)
+    messages = announce(reminder, key=key, limit=LIMIT)
+    assert [subject for subject, _ in messages] == [*(bundle_subject(one) for one in heads), ALL_SUBJECT]
+    for subject, content in messages:
+        assert read(content, subject, key) == elsewhere(reminder, subject)
+        assert orjson.loads(content)["model_config"] == change.model_config  # older readers need no more
+
+
+@pytest.mark.parametrize("said", [-1, 5.0, True, "5", None, 2**53 + 1])
+def test_a_reminder_of_what_is_no_revision_is_refused(said: object) -> None:
+    (subject, content), _ = announce(replace(ONE, entry=None, previous={}), key=None, limit=LIMIT)
+    with pytest.raises(NotOurs):
+        read(orjson.dumps({**orjson.loads(content), "revision": said}), subject)
 
 
 @given(data=st.data())
@@ -165,8 +201,9 @@ def test_a_message_with_one_field_changed_is_read_or_refused_and_nothing_else(da
         read(orjson.dumps(fields), subject)
 
 
-def entry_text(**changed: object) -> str:
-    return canonical({**orjson.loads(write_entry(ONE.entry)), **changed}).decode()  # type: ignore[dict-item]
+def entry_text(**changed: Any) -> str:
+    assert ONE.entry is not None
+    return canonical({**orjson.loads(write_entry(ONE.entry)), **changed}).decode()
 
 
 @pytest.mark.parametrize(
@@ -184,6 +221,10 @@ def entry_text(**changed: object) -> str:
         entry_text(fields={"sie_id": "org/other"}),
         entry_text(base={"fields": {}, "profiles": {"x": {"adapter_path": {}}}}),
         entry_text(base={"fields": {"tasks": []}, "profiles": {}}),
+        entry_text(heard={"fields": {}, "profiles": {"x": {"adapter_path": {}}}}),
+        entry_text(heard={"fields": {"tasks": []}, "profiles": {}}),
+        entry_text(heard={"fields": {}}),
+        entry_text(heard=[]),
         entry_text(revision="5"),
         entry_text(revision=5.0),
         entry_text(revision=2**200),

@@ -107,7 +107,7 @@ def test_ours_has_the_fields_that_a_v0_1_10_router_reads() -> None:
     assert written["gpu_count"] == 1
     assert [one["queue_depth"] for one in written["models"]] == [5]
     assert [one["memory_total_bytes"] for one in written["gpus"]] == [20]
-    assert written["server"] == {"version": "0.1.0", "uptime_seconds": 3, "pid": 7}
+    assert written["server"] == {"version": "0.1.0", "uptime_seconds": 3, "user": "", "working_dir": "", "pid": 7}
 
 
 def test_the_minimal_message_of_v0_1_10_is_enough() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import pytest
@@ -10,7 +10,7 @@ import trio
 from trio.testing import MockClock
 
 from sie import turns
-from sie.bus.contract import Bus, Notice, Nudge
+from sie.bus.contract import Bus, Elsewhere, Notice, Nudge
 from sie.bus.local import LocalBus
 from sie.catalog.catalog import Catalog
 from sie.catalog.entry import Entry
@@ -18,9 +18,9 @@ from sie.catalog.model import Model
 from sie.files import load_catalog
 from sie.router.fleet import Fleet
 from sie.settings import Settings
-from sie.wire.status import WorkerStatus
+from sie.wire.status import Nack, WorkerStatus
 from sie.worker.compute import Compute
-from sie.worker.follow import BundleCatalog, CatchUp, CaughtUp
+from sie.worker.follow import BundleCatalog, CatchUp, CaughtUp, Part
 from sie.worker.supervise import supervise
 from sie.worker.worker import Worker
 
@@ -46,7 +46,7 @@ def truth(*revisions: int, store: str = "s") -> CaughtUp:
         model = catalog.apply(entry(revision))
         assert model is not None
         models.append(model)
-    return CaughtUp(store=store, revision=max(revisions, default=0), models=models)
+    return CaughtUp(parts=[Part(store=store, revision=max(revisions, default=0), models=models)])
 
 
 def fresh() -> Catalog:
@@ -71,7 +71,6 @@ def appended(revision: int, profile: str) -> Entry:
 async def test_a_profile_may_be_heard_of_before_its_parent() -> None:
     bundle = BundleCatalog("default", fresh)
     await bundle.replace(truth())
-    bundle.store = "s"
     bundle.apply(Notice(store="s", entry=appended(2, "child"), previous={"default": 1}))
     assert (bundle.complete_to, bundle.misses_something) == (0, True)
     bundle.apply(Notice(store="s", entry=entry(1), previous={"default": 0}))
@@ -175,7 +174,7 @@ async def test_a_crash_after_a_long_life_is_as_the_first_one(
     worker = Scripted("default", name="w", fresh=fresh, compute=Compute(Settings()), machine="")
     worker.lives, worker.began = [0, 0, 0, 0, 1000, 0, 10**6], []
 
-    async def catch_up(bundle: str, store: str, since: int) -> CaughtUp:
+    async def catch_up(bundle: str, known: Mapping[str, int]) -> CaughtUp:
         return truth()
 
     async def run() -> None:
@@ -186,3 +185,190 @@ async def test_a_crash_after_a_long_life_is_as_the_first_one(
     pauses = [later - began for began, later in zip(worker.began, worker.began[1:], strict=False)]
     assert pauses == pytest.approx([0.1, 0.2, 0.4, 0.8, 1000.1, 0.2])
     nursery.cancel_scope.cancel(reason="seen enough")
+
+
+# -- several stores
+
+
+def of_store(store: str, *revisions: int, to: int | None = None, whole: bool = False) -> Part:
+    """As `truth`, of one store: its models are called after it."""
+    catalog = fresh()
+    models: list[Model] = []
+    for revision in revisions:
+        model = catalog.apply(replace(entry(revision), model_id=f"{store}/m{revision}"))
+        assert model is not None
+        models.append(model)
+    return Part(store=store, revision=max(revisions, default=0) if to is None else to, models=models, whole=whole)
+
+
+def heard(store: str, revision: int, previous: int) -> Notice:
+    return Notice(
+        store=store, entry=replace(entry(revision), model_id=f"{store}/m{revision}"), previous={"default": previous}
+    )
+
+
+def models_of(bundle: BundleCatalog) -> set[str]:
+    return {one.sie_id for one in bundle.catalog.in_bundle("default")} - {one.sie_id for one in fresh().models()}
+
+
+async def test_each_store_is_followed_in_its_own_order() -> None:
+    bundle = BundleCatalog("default", fresh)
+    await bundle.replace(CaughtUp(parts=[of_store("b", 1), of_store("a", 10)]))
+    assert (bundle.store, bundle.complete_to, dict(bundle.known)) == ("a", 10, {"b": 1, "a": 10})
+    bundle.apply(heard("b", 2, 1))
+    bundle.apply(heard("a", 11, 10))
+    assert (dict(bundle.known), bundle.misses_something) == ({"b": 2, "a": 11}, False)
+    bundle.apply(heard("b", 5, 4))
+    assert (dict(bundle.known), bundle.gap, bundle.misses_something) == ({"b": 2, "a": 11}, True, True)
+    assert models_of(bundle) == {"b/m1", "b/m2", "a/m10", "a/m11"}
+    await bundle.replace(CaughtUp(parts=[of_store("b", 3, 4), of_store("a", to=11)]))
+    assert (dict(bundle.known), bundle.misses_something) == ({"b": 5, "a": 11}, False)
+    assert models_of(bundle) == {"b/m1", "b/m2", "b/m3", "b/m4", "b/m5", "a/m10", "a/m11"}
+    assert {one.sie_id for one in bundle.catalog.logged()} == {"a/m10", "a/m11"}
+
+
+async def test_another_part_that_comes_later_is_added_and_numbers_stay_those_of_the_first() -> None:
+    bundle = BundleCatalog("default", fresh)
+    await bundle.replace(CaughtUp(parts=[of_store("b", 1, whole=True)]))
+    await bundle.replace(CaughtUp(parts=[of_store("b", to=1), of_store("a", 10, whole=True)]))
+    assert (bundle.store, bundle.complete_to, dict(bundle.known)) == ("b", 1, {"b": 1, "a": 10})
+    assert models_of(bundle) == {"b/m1", "a/m10"}
+
+
+async def test_workers_of_the_same_parts_show_the_same_digest_whatever_they_heard_first() -> None:
+    digests = set()
+    for order in (["a", "b"], ["b", "a"]):
+        bundle = BundleCatalog("default", fresh)
+        for at in range(len(order)):
+            await bundle.replace(CaughtUp(parts=[of_store(one, 1, whole=True) for one in order[: at + 1]]))
+        digests.add(bundle.catalog.digest("default"))
+    assert len(digests) == 1
+
+
+async def test_a_store_that_no_part_names_is_dropped_with_all_it_said() -> None:
+    bundle = BundleCatalog("default", fresh)
+    await bundle.replace(CaughtUp(parts=[of_store("a", 1, 2), of_store("b", 7)]))
+    bundle.apply(heard("a", 3, 2))
+    await bundle.replace(CaughtUp(parts=[of_store("a", to=2)]))
+    assert (models_of(bundle), dict(bundle.known)) == ({"a/m1", "a/m2", "a/m3"}, {"a": 3})
+    bundle.apply(heard("b", 8, 7))
+    assert (bundle.misses_something, models_of(bundle)) == (True, {"a/m1", "a/m2", "a/m3"})
+
+
+async def test_the_first_store_may_be_the_one_that_goes() -> None:
+    bundle = BundleCatalog("default", fresh)
+    await bundle.replace(CaughtUp(parts=[of_store("a", 1), of_store("b", 7)]))
+    bundle.apply(heard("b", 8, 7))
+    await bundle.replace(CaughtUp(parts=[of_store("b", to=7)]))
+    assert (bundle.store, bundle.complete_to, dict(bundle.known)) == ("b", 8, {"b": 8})
+    assert models_of(bundle) == {"b/m7", "b/m8"}
+    assert {one.sie_id for one in bundle.catalog.logged()} == {"b/m7", "b/m8"}
+
+
+async def test_what_is_told_whole_removes_what_it_does_not_hold_and_leaves_other_stores_alone() -> None:
+    bundle = BundleCatalog("default", fresh)
+    await bundle.replace(CaughtUp(parts=[of_store("a", 1, 2), of_store("b", 7)]))
+    bundle.apply(heard("b", 8, 7))
+    await bundle.replace(CaughtUp(parts=[of_store("a", 2, whole=True), of_store("b", to=8)]))
+    assert (models_of(bundle), dict(bundle.known)) == ({"a/m2", "b/m7", "b/m8"}, {"a": 2, "b": 8})
+
+
+async def test_what_is_told_whole_may_be_of_less_than_was_known() -> None:
+    """To who claims more than there is: a store that was set back, or a claim that is false."""
+    bundle = BundleCatalog("default", fresh)
+    await bundle.replace(CaughtUp(parts=[of_store("a", 1, 2, 9)]))
+    await bundle.replace(CaughtUp(parts=[of_store("a", 1, 2, whole=True)]))
+    assert (models_of(bundle), dict(bundle.known), bundle.misses_something) == ({"a/m1", "a/m2"}, {"a": 2}, False)
+
+
+async def test_nacks_of_what_a_whole_part_does_not_hold_are_gone() -> None:
+    bundle = BundleCatalog("default", fresh)
+    bundle.nacks[("a/m1", "default")] = Nack("a/m1", "default", "no such class")
+    await bundle.replace(CaughtUp(parts=[of_store("a", 2, whole=True)]))
+    assert bundle.nacks == {}
+
+
+async def test_a_store_that_nobody_names_is_looked_for_three_times() -> None:
+    bundle = BundleCatalog("default", fresh)
+    await bundle.replace(CaughtUp(parts=[of_store("a", 1)]))
+    for hint in (heard("evil", 5, 4), Elsewhere("evil", 9)):
+        bundle.apply(hint)
+        for _ in range(3):
+            assert bundle.misses_something
+            bundle.apply(hint)  # said again meanwhile: that makes it no truer
+            await bundle.replace(CaughtUp(parts=[of_store("a", to=1)]))
+        assert not bundle.misses_something
+    assert (models_of(bundle), dict(bundle.known)) == ({"a/m1"}, {"a": 1})
+
+
+async def test_nobody_to_tell_is_no_reading() -> None:
+    bundle = BundleCatalog("default", fresh)
+    await bundle.replace(CaughtUp(parts=[of_store("a", 1)]))
+    bundle.apply(Elsewhere("b", 9))
+    for _ in range(5):
+        await bundle.replace(None)
+    assert bundle._unknown
+    await bundle.replace(CaughtUp(parts=[of_store("a", to=1), of_store("b", 9, whole=True)]))
+    assert (dict(bundle.known), bundle.misses_something) == ({"a": 1, "b": 9}, False)
+
+
+async def test_being_told_that_there_is_more_is_enough_to_look() -> None:
+    bundle = BundleCatalog("default", fresh)
+    await bundle.replace(CaughtUp(parts=[of_store("a", 1)]))
+    bundle.apply(Elsewhere("a", 1))
+    assert not bundle.misses_something
+    bundle.apply(Elsewhere("a", 4))
+    assert (bundle.complete_to, bundle.misses_something) == (1, True)
+    bundle.apply(heard("a", 4, 1))
+    assert (bundle.complete_to, bundle.misses_something) == (4, False)
+
+
+async def test_a_forged_revision_of_a_known_store_is_looked_for_three_times() -> None:
+    bundle = BundleCatalog("default", fresh)
+    await bundle.replace(CaughtUp(parts=[of_store("a", 1)]))
+    bundle.apply(Elsewhere("a", 10**9))
+    for _ in range(3):
+        assert bundle.misses_something
+        await bundle.replace(CaughtUp(parts=[of_store("a", to=1)]))
+    assert not bundle.misses_something
+
+
+async def test_files_alone_are_a_truth_without_parts() -> None:
+    bundle = BundleCatalog("default", fresh)
+    await bundle.replace(CaughtUp(parts=()))
+    assert (bundle.store, bundle.complete_to, dict(bundle.known)) == ("", 0, {})
+    assert (bundle.caught_up, bundle.misses_something) == (True, False)
+
+
+async def test_all_stores_gone_leaves_the_files() -> None:
+    bundle = BundleCatalog("default", fresh)
+    await bundle.replace(CaughtUp(parts=[of_store("a", 1)]))
+    await bundle.replace(CaughtUp(parts=()))
+    assert (models_of(bundle), dict(bundle.known), bundle.complete_to) == (set(), {}, 0)
+
+
+async def test_an_older_reading_of_one_store_takes_nothing_back_while_another_is_added() -> None:
+    bundle = BundleCatalog("default", fresh)
+    await bundle.replace(CaughtUp(parts=[of_store("a", 1)]))
+    bundle.apply(replace_profile := Notice(store="a", entry=appended(2, "late"), previous={"default": 1}))
+    assert replace_profile.entry.model_id == "a/m1"
+    await bundle.replace(CaughtUp(parts=[of_store("a", 1), of_store("b", 7, whole=True)]))
+    assert (profiles(bundle), dict(bundle.known)) == ({"default", "late"}, {"a": 2, "b": 7})
+
+
+async def test_while_a_new_catalog_is_read_the_old_one_serves(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turns, "_TURN_S", 0.0)
+    bundle = BundleCatalog("default", fresh)
+    await bundle.replace(CaughtUp(parts=[of_store("a", 1, 2)]))
+    seen: set[frozenset[str]] = set()
+    async with trio.open_nursery() as nursery:
+
+        @nursery.start_soon
+        async def look() -> None:
+            while True:
+                seen.add(frozenset(models_of(bundle)))
+                await trio.lowlevel.checkpoint()
+
+        await bundle.replace(CaughtUp(parts=[of_store("a", 2, 3, 4, whole=True)]))
+        nursery.cancel_scope.cancel(reason="it is there")
+    assert seen <= {frozenset({"a/m1", "a/m2"}), frozenset({"a/m2", "a/m3", "a/m4"})}

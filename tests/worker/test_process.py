@@ -26,11 +26,11 @@ from sie.settings import Settings
 from sie.testing.device import FakeDevice
 from sie.wire.status_message import STATUS_BYTES
 from sie.wire.sync import SyncRequest
-from sie.worker.follow import CaughtUp
+from sie.worker.follow import CaughtUp, Part
 from sie.worker.process import WorkerProcess, open_worker
 from sie.worker.service import serve_process
 from tests.bucket_servers import s3_server
-from tests.bus.made import PATIENCE_S, connected
+from tests.bus.made import PATIENCE_S, answering, connected
 from tests.bus.natsserver import NatsServer, Stranger
 from tests.store.shared import Shared
 from tests.worker.made import DENSE, MINILM
@@ -75,19 +75,25 @@ class Router:
     async def answer(self, request: SyncRequest) -> CaughtUp:
         await trio.lowlevel.checkpoint()
         self.asked.append(request)
-        since = request.since if request.store == self.store else -1
-        return CaughtUp(
+        since = request.known.get(self.store, -1)
+        part = Part(
             store=self.store,
             revision=self.catalog.bundle_head(request.bundle),
-            models=[one for one in self.catalog.in_bundle(request.bundle) if one.revision > since],
+            models=[
+                one
+                for one in self.catalog.logged()
+                if one.revision > since and request.bundle in self.catalog.bundles_of(one)
+            ],
+            whole=since < 0,
         )
+        return CaughtUp(parts=[part])
 
 
 @asynccontextmanager
 async def routing(server: NatsServer, store: str = STORE) -> AsyncIterator[Router]:
     async with connected(settings_for(server)) as bus, trio.open_nursery() as nursery:
         router = Router(bus, store)
-        nursery.start_soon(bus.serve_sync, router.answer)
+        nursery.start_soon(answering, bus, router.answer)
         yield router
         nursery.cancel_scope.cancel(reason="the router stops")
 
