@@ -1,0 +1,128 @@
+"""Who posts to a cluster while it fails: uniquely numbered documents, and every answer kept."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import httpx
+
+from tests.faults.cluster import Cluster, Part
+from tests.test_cluster import MODELS, document
+
+_FLASH = "    adapter_path: sie_server.adapters.bert_flash:BertFlashAdapter\n"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What one POST met. `status` 0: no answer at all, the connection broke or was silent for too long."""
+
+    number: int
+    model: str
+    profile: str  # the one this number is about
+    router: str
+    status: int
+    code: str = ""  # of an error
+    unknown: bool = False  # the error says `"outcome": "unknown"`
+    created: tuple[str, ...] = ()
+    acked: int = 0
+    pending: bool = False  # a bundle is left of which no worker has confirmed
+    warnings: tuple[str, ...] = ()
+    revision: int = 0
+    took_s: float = 0.0
+
+    @property
+    def accepted(self) -> bool:
+        return self.status in {200, 201}
+
+    @property
+    def refused(self) -> bool:
+        """Nothing of it may be anywhere."""
+        return self.status >= 400 and not self.unknown
+
+
+class Client:
+    """Posts document after document to routers chosen by chance. `name`: keeps its models apart from other clients'."""
+
+    def __init__(self, cluster: Cluster, *, name: str = "client", seed: int | None = None) -> None:
+        self.seed = random.randrange(10**6) if seed is None else seed
+        print(f"{name}: seed {self.seed}")
+        self.chance = random.Random(self.seed)
+        self.answers: list[Answer] = []
+        self._cluster = cluster
+        self._name = name
+        self._numbers = itertools.count()
+
+    def document(self, number: int) -> tuple[str, str, str]:
+        """Model, profile, text. Two in three are appends to the same five models, half of those of another adapter."""
+        if number % 3 == 0:
+            model = f"{self._name}/own-{number}"
+            return model, "default", document(model)
+        model, profile = f"{self._name}/shared-{number % 5}", f"p{number}"
+        more = "    extends: default\n" if number % 3 == 1 else _FLASH
+        return model, profile, f"{document(model)}  {profile}:\n{more}"
+
+    def post(
+        self, router: Part | None = None, *, number: int | None = None, key: str | None = None, timeout_s: float = 30
+    ) -> Answer:
+        """Post the next document, or one again, and keep the answer. `key`: its Idempotency-Key."""
+        number = next(self._numbers) if number is None else number
+        router = router if router is not None else self.chance.choice(self._cluster.routers)
+        model, profile, text = self.document(number)
+        headers = {} if key is None else {"Idempotency-Key": key}
+        began = time.monotonic()
+        try:
+            reply = httpx.post(router.address + MODELS, content=text, headers=headers, timeout=timeout_s)
+        except httpx.TransportError as fault:
+            answer = Answer(
+                number=number, model=model, profile=profile, router=router.address, status=0, code=repr(fault)
+            )
+        else:
+            said = reply.json()
+            answer = Answer(
+                number=number,
+                model=model,
+                profile=profile,
+                router=router.address,
+                status=reply.status_code,
+                code=said.get("error", ""),
+                unknown=said.get("detail", {}).get("outcome") == "unknown" if reply.status_code >= 400 else False,
+                created=tuple(said.get("created_profiles", ())),
+                acked=said.get("acked_workers", 0),
+                pending=said.get("worker_ack_pending", False),
+                warnings=tuple(said.get("warnings", ())),
+                revision=said.get("config_revision", 0),
+                took_s=time.monotonic() - began,
+            )
+        self.answers.append(answer)
+        return answer
+
+    @contextmanager
+    def stream(self, *, clients: int = 3, every_s: float = 0.05) -> Iterator[None]:
+        """Post steadily from so many threads while the block runs; leaves when the last of them has its answer."""
+        over = threading.Event()
+        failed: list[BaseException] = []
+
+        def post_on() -> None:
+            try:
+                while not over.wait(every_s):
+                    self.post()
+            except BaseException as fault:
+                failed.append(fault)
+                raise
+
+        threads = [threading.Thread(target=post_on) for _ in range(clients)]
+        for one in threads:
+            one.start()
+        try:
+            yield
+        finally:
+            over.set()
+            for one in threads:
+                one.join()
+        assert not failed, failed
