@@ -13,7 +13,7 @@ TORCH   ?= torch==2.13.0
 UV_ARGS ?=
 UV      := $(BIN)/uv pip install -q --compile-bytecode --python $(BIN)/python $(if $(PIP_FIND_LINKS),--find-links $(PIP_FIND_LINKS)) $(UV_ARGS)
 
-.PHONY: serve test test-slow check setup clean
+.PHONY: serve test test-slow bench check setup clean
 
 serve: $(VENV)/.serve
 	$(BIN)/sie serve --host 127.0.0.1 --port 8080
@@ -24,10 +24,17 @@ test: check
 test-slow: $(VENV)/.test
 	$(BIN)/pytest -m slow --timeout 1200
 
+# What is measured and how to read it: bench/README.md. About ten minutes, on an otherwise idle machine.
+bench: $(VENV)/.test
+	$(BIN)/python -m bench.propagation --save
+	$(BIN)/python -m bench.propagation --save --store s3
+	$(BIN)/python -m bench.fanout --save
+	$(BIN)/python -m bench.scale --save
+
 check: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/flake8 sie tests conftest.py
+	$(BIN)/flake8 sie tests bench conftest.py
 	$(BIN)/mypy
 
 setup: $(VENV)/.test

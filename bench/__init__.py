@@ -1,0 +1,1 @@
+"""What the project measures about itself, each figure beside its floor in the same run. See bench/README.md."""
