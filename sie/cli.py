@@ -101,7 +101,7 @@ def worker(**flags: Any) -> None:
         from sie.program import plain_summary, run_program
         from sie.worker.service import serve_worker
 
-        run_program(serve_worker, settings, plain_summary("worker"))
+        run_program(serve_worker, settings, plain_summary("worker"), settles=True)
 
 
 @main.group()

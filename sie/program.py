@@ -18,7 +18,8 @@ from sie.settings import Settings
 
 log = logging.getLogger(__name__)
 
-# `serve(settings, stop=…, task_status=…)`: says started with its address, and returns some time after `stop`.
+# `serve(settings, stop=…, task_status=…)`: says started with its address, and returns some time after `stop`. One that
+# reads what it serves after that takes `settled=…` as well, an event, and sets it when it has, or ends.
 Serve: TypeAlias = Callable[..., Awaitable[None]]
 
 # Python switches threads every 5 ms by default, and the Trio thread would wait that long behind a busy tokeniser.
@@ -28,15 +29,25 @@ SWITCH_INTERVAL_S = 0.0005
 _MODELS_SHOWN = 20
 
 
-def run_program(serve: Serve, settings: Settings, summary: Callable[[Settings, str], str]) -> None:
-    """The whole life of a service: until SIGTERM or SIGINT. Returning means exit status 0."""
+def run_program(
+    serve: Serve, settings: Settings, summary: Callable[[Settings, str], str], *, settles: bool = False
+) -> None:
+    """The whole life of a service: until SIGTERM or SIGINT. Returning means exit status 0.
+
+    `settles`: whether `serve` takes `settled`.
+    """
     configure_logs(level=settings.log_level, as_json=settings.log_json)
-    sys.setswitchinterval(SWITCH_INTERVAL_S)
-    trio.run(_serve_until_told, serve, settings, summary)
+    trio.run(_serve_until_told, serve, settings, summary, settles)
 
 
-async def _serve_until_told(serve: Serve, settings: Settings, summary: Callable[[Settings, str], str]) -> None:
-    stop = trio.Event()
+async def _serve_until_told(
+    serve: Serve, settings: Settings, summary: Callable[[Settings, str], str], settles: bool
+) -> None:
+    stop, settled = trio.Event(), trio.Event()
+    if settles:
+        serve = partial(serve, settled=settled)
+    else:
+        settled.set()
     serving = trio.CancelScope()
     async with trio.open_nursery() as watching:
         await watching.start(_watch_signals, stop, serving, settings.grace_s)
@@ -45,10 +56,12 @@ async def _serve_until_told(serve: Serve, settings: Settings, summary: Callable[
                 gc.disable()  # a growing catalog is all that it would find: a sixth of a start with 10,000 models
                 try:
                     address = await ports.start(partial(serve, settings, stop=stop))
+                    print(summary(settings, address), flush=True)
+                    await settled.wait()
                 finally:
                     gc.enable()
                 gc.freeze()  # the catalog stays: a search for garbage in 10,000 models stops all for 70 ms
-                print(summary(settings, address), flush=True)
+                sys.setswitchinterval(SWITCH_INTERVAL_S)  # not before: a start reads in many threads at once
         watching.cancel_scope.cancel(reason="served to the end")
 
 

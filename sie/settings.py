@@ -126,7 +126,7 @@ class Settings:
         "SIE_CONFIG_ORDERS_WAITING", _number, 256, "orders queued at the writer; beyond it a 503 is kinder than a wait"
     )
     snapshot_every: int = _var(
-        "SIE_CONFIG_SNAPSHOT_EVERY", _number, 500, "entries between snapshots: a start reads at most this many and one"
+        "SIE_CONFIG_SNAPSHOT_EVERY", _number, 250, "entries between snapshots: a start reads at most as many; 2 ms each"
     )
     store_retry_s: float = _var(
         "SIE_CONFIG_STORE_RETRY_S", _seconds, 1.0, "the most between tries to reach an absent store: back 2 s after it"

@@ -15,6 +15,14 @@ import gc, trio
 from sie.program import run_program
 from sie.settings import Settings
 
+async def serve_and_settle(settings, *, stop, settled, task_status):
+    task_status.started("here")
+    await trio.testing.wait_all_tasks_blocked()
+    print("reading", gc.isenabled())
+    settled.set()
+    await trio.testing.wait_all_tasks_blocked()
+    print("settled", gc.isenabled(), gc.get_freeze_count() > 0)
+
 async def serve(settings, *, stop, task_status):
     print("starting", gc.isenabled())
     if settings.port == 1:
@@ -25,7 +33,10 @@ async def serve(settings, *, stop, task_status):
 
 import sys, trio.testing
 try:
-    run_program(serve, Settings(port=int(sys.argv[1])), lambda settings, address: address)
+    if sys.argv[1] == "2":
+        run_program(serve_and_settle, Settings(), lambda settings, address: address, settles=True)
+    else:
+        run_program(serve, Settings(port=int(sys.argv[1])), lambda settings, address: address)
 except* RuntimeError:
     print("failed", gc.isenabled())
 """
@@ -38,6 +49,10 @@ def run(port: int) -> list[str]:
 
 def test_no_garbage_is_looked_for_while_a_catalog_grows_at_start() -> None:
     assert run(0) == ["starting False", "here", "serving True True"]
+
+
+def test_nor_while_one_that_serves_already_reads_what_it_serves() -> None:
+    assert run(2) == ["here", "reading False", "settled True True"]
 
 
 def test_after_a_start_that_fails_garbage_is_looked_for_again() -> None:

@@ -179,8 +179,9 @@ class Catalog:
             self._ids.append(model_id)
             self._spellings[model_id.lower()] = sorted([*self._spellings.get(model_id.lower(), ()), model_id])
         bundles = self.bundles_of(model)
-        for gone in set(self.bundles_of(before) if before is not None else ()) - set(bundles):
-            del self._members[gone][model_id]
+        if before is not None:
+            for gone in set(self.bundles_of(before)) - set(bundles):
+                del self._members[gone][model_id]
         for bundle_id in bundles:
             self._members[bundle_id][model_id] = None
             self._heads[bundle_id] = max(self._heads[bundle_id], model.revision)

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
 
-from sie.catalog.model import Model, Profile
+from sie.catalog.model import Model
 
 _MODULUS = 2**256
 
@@ -15,29 +13,11 @@ _MODULUS = 2**256
 def bundle_config_hash(models: Iterable[Model]) -> str:
     """The hash a v0.1.10 worker shows for these models, hex; "" if there are none.
 
-    O(models): never on the way of a commit, and in a thread. Four keys of each profile count; nothing is inherited.
+    O(models), 10 us for each that was not hashed before and 1 us for the others: of a large bundle never on the way of
+    a commit, and in a thread. Four keys of each profile count; nothing is inherited.
     """
-    hashed = [_hashed(model) for model in sorted(models, key=lambda one: one.sie_id)]
-    if not hashed:
-        return ""
-    # One by one, for no other thread runs inside one `dumps`.
-    texts = (json.dumps(one, sort_keys=True, separators=(",", ":")).replace("\x7f", "\\u007f") for one in hashed)
-    return hashlib.sha256(f"[{','.join(texts)}]".encode()).hexdigest()
-
-
-def _hashed(model: Model) -> Mapping[str, Any]:
-    profiles = [{"name": name, "config": _config(model.profiles[name])} for name in sorted(model.profiles)]
-    return {"sie_id": model.sie_id, "profiles": profiles}
-
-
-def _config(profile: Profile) -> Mapping[str, Any]:
-    options = {"loadtime": profile.loadtime, "runtime": profile.runtime}
-    return {
-        "adapter_path": profile.adapter_path,
-        "max_batch_tokens": profile.max_batch_tokens,
-        "compute_precision": profile.compute_precision,
-        "adapter_options": options if any(options.values()) else None,
-    }
+    hashed = [model.hashed for model in sorted(models, key=lambda one: one.sie_id)]
+    return hashlib.sha256(b"[%s]" % b",".join(hashed)).hexdigest() if hashed else ""
 
 
 class BundleSums:
@@ -62,7 +42,7 @@ class BundleSums:
             number, counted_in = self._counted.get(model_id, (0, ()))
             for one in counted_in:
                 self._sums[one] = (self._sums[one] - number) % _MODULUS
-            number = int.from_bytes(hashlib.sha256(model.canonical).digest(), "big")
+            number = model.number
             for one in bundles:
                 self._sums[one] = (self._sums[one] + number) % _MODULUS
             self._counted[model_id] = (number, bundles)

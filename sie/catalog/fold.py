@@ -30,6 +30,19 @@ def fold(model: Model | None, entry: Entry) -> tuple[Model, Conflict | None]:
 
     Of the log alone: what a file says comes with `overlay`. `source` is "filesystem" once an entry brought a base.
     """
+    if model is not None:
+        return _fold(model, entry)
+    global _first
+    if _first is None or _first[0] is not entry:
+        _first = entry, _fold(None, entry)
+    return _first[1]
+
+
+# What the newest first entry of a model makes: all followers in a process make the same of it, and hash the same.
+_first: tuple[Entry, tuple[Model, Conflict | None]] | None = None
+
+
+def _fold(model: Model | None, entry: Entry) -> tuple[Model, Conflict | None]:
     profiles = dict(model.profiles) if model is not None else {}
     created = dict(model.created) if model is not None else {}
     fields = dict(model.fields) if model is not None else {}

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -137,6 +139,19 @@ class Model:
     def canonical(self) -> bytes:
         return canonical(self.document)
 
+    @cached_property
+    def number(self) -> int:
+        """What it counts in our own digest of its bundles: SHA-256 over `canonical`."""
+        return int.from_bytes(hashlib.sha256(self.canonical).digest(), "big")
+
+    # Kept: a worker hashes its whole bundle after each change of one model.
+    @cached_property
+    def hashed(self) -> bytes:
+        """What SIE v0.1.10 hashes of it, and as it writes that."""
+        profiles = [{"name": name, "config": _hashed(self.profiles[name])} for name in sorted(self.profiles)]
+        text = json.dumps({"sie_id": self.sie_id, "profiles": profiles}, sort_keys=True, separators=(",", ":"))
+        return text.replace("\x7f", "\\u007f").encode()
+
     def adapter_path(self, name: str) -> str:
         """The adapter of a profile, its own or its parent's. Raises KeyError for an unknown name."""
         child = self.profiles[name]
@@ -162,3 +177,13 @@ class Model:
             runtime=child.runtime or parent.runtime,
             adaptive_batching={**parent.adaptive_batching, **child.adaptive_batching},
         )
+
+
+def _hashed(profile: Profile) -> Mapping[str, Any]:
+    options = {"loadtime": profile.loadtime, "runtime": profile.runtime}
+    return {
+        "adapter_path": profile.adapter_path,
+        "max_batch_tokens": profile.max_batch_tokens,
+        "compute_precision": profile.compute_precision,
+        "adapter_options": options if any(options.values()) else None,
+    }

@@ -15,9 +15,9 @@ from sie.store.open import is_shared
 
 log = logging.getLogger(__name__)
 
-# Models of a bundle whose hash goes out with each change: 20 us a model, while a client waits. No known reader looks at
+# Models of a bundle whose hash goes out with each change: 1 us a model, while a client waits. No known reader looks at
 # it, v0.1.10's workers neither; above this it is left empty.
-_HASHED_MOST = 50
+_HASHED_MOST = 200
 
 
 def nats_bus(settings: Settings, head: Head) -> NatsBus:

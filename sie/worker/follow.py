@@ -184,8 +184,6 @@ def _restore(bundle: str, catalog: Catalog, nacks: dict[tuple[str, str], Nack], 
 def _refused(bundle: str, catalog: Catalog, model: Model) -> Iterator[tuple[tuple[str, str], Nack]]:
     """The profiles of this bundle whose adapter this build lacks; other bundles' are no business here."""
     for profile in model.profiles:
-        if bundle not in catalog.bundles_of(model, profile):
-            continue
         adapter = model.adapter_path(profile)
-        if find_adapter(adapter) is None:
+        if find_adapter(adapter) is None and bundle in catalog.bundles_of(model, profile):
             yield (model.sie_id, profile), Nack(model.sie_id, profile, f"this worker has no adapter {adapter}")

@@ -28,17 +28,28 @@ async def serve_worker(  # noqa: ASYNC128 — serve_app says it
     settings: Settings | None = None,
     *,
     stop: trio.Event | None = None,
+    settled: trio.Event | None = None,
     task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve HTTP until `stop` is set; then say so to the routers, finish what is in flight within the grace period,
     let the routers go, and return.
 
-    Started with the bound address, `http://host:port`; `/readyz` says when it has caught up. Cancelled: everything
-    ends at once. Raises ConfigurationError as `open_worker` does.
+    Started with the bound address, `http://host:port`; `/readyz` says when it has caught up, and `settled` is set then,
+    or when it ends. Cancelled: everything ends at once. Raises ConfigurationError as `open_worker` does.
     """
     settings = settings if settings is not None else Settings.from_environment()
-    async with open_worker(settings) as process:
-        await serve_process(process, stop=stop if stop is not None else trio.Event(), task_status=task_status)
+    settled = settled if settled is not None else trio.Event()
+    try:
+        async with open_worker(settings) as process, open_services("served to the end") as services:
+            services.start_soon(_settle, process.standing, settled)
+            await serve_process(process, stop=stop if stop is not None else trio.Event(), task_status=task_status)
+    finally:
+        settled.set()
+
+
+async def _settle(standing: Standing, settled: trio.Event) -> None:
+    await standing.wait_until(lambda: standing.ready)
+    settled.set()
 
 
 async def serve_process(  # noqa: ASYNC128 — serve_app says it
