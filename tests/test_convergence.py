@@ -114,6 +114,7 @@ def test_two_routers_and_their_workers_agree_on_everything_accepted(tmp_path: Pa
         judge(fronts, post_all(fronts, posts=30, clients=8))
 
 
+@pytest.mark.slow
 def test_the_same_while_nats_goes_and_comes(tmp_path: Path) -> None:
     """Posts are refused meanwhile, and nothing that was refused is anywhere."""
     with fleet(tmp_path, routers=2, workers=1) as (fronts, nats):

@@ -164,8 +164,9 @@ def test_what_was_answered_survives_many_power_cuts(tmp_path: Path) -> None:
     cut_power(tmp_path, posts=1000, cuts=12, seed=random.randrange(10**6))
 
 
-def test_two_processes_on_one_directory_lose_nothing(tmp_path: Path) -> None:
-    """500 appends to one model through two processes at once: each is created exactly once and all are there."""
+@pytest.mark.parametrize("appends", [100, pytest.param(500, marks=pytest.mark.slow)])
+def test_two_processes_on_one_directory_lose_nothing(tmp_path: Path, appends: int) -> None:
+    """Appends to two models through two processes at once: each is created exactly once and all are there."""
     flags = ("--config-store-dir", str(tmp_path), "--config-restore")
     with sie_serve(*flags) as one, sie_serve(*flags) as other, ThreadPoolExecutor(8) as pool:
         assert httpx.post(one.address + MODELS, content=document("shared/model")).status_code == 201
@@ -177,11 +178,11 @@ def test_two_processes_on_one_directory_lose_nothing(tmp_path: Path) -> None:
             reply = httpx.post(address + MODELS, content=document(name, f"p{number}"), timeout=60)
             return reply.status_code, reply.json().get("created_profiles", [])
 
-        outcomes = list(pool.map(append, range(500)))
+        outcomes = list(pool.map(append, range(appends)))
         assert {status for status, _ in outcomes} == {201}
         assert sum("default" in created for _, created in outcomes) == 2
         for served in (one, other):
             httpx.post(served.address + MODELS, content=document("shared/model"))  # has it read what the other wrote
             for half in range(2):
                 stored = yaml.safe_load(httpx.get(f"{served.address}{MODELS}/shared/model-{half}").text)["profiles"]
-                assert set(stored) == {"default"} | {f"p{number}" for number in range(half, 500, 2)}
+                assert set(stored) == {"default"} | {f"p{number}" for number in range(half, appends, 2)}

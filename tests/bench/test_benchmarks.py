@@ -46,6 +46,7 @@ def test_a_post_is_measured_beside_its_parts_and_seen_at_every_stage() -> None:
     assert "seed 1" in said
 
 
+@pytest.mark.slow
 def test_a_fan_out_is_measured_beside_bare_callbacks() -> None:
     said = run("fanout", "--count", "2", "--rounds", "2")
     for case in ("2 in one process, 1 connection", "2 in one process, 2 connections"):

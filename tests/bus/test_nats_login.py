@@ -13,6 +13,7 @@ from sie.bus.servers import read_servers
 from sie.errors import BusUnavailable, ConfigurationError
 from sie.settings import Settings
 from tests.bus.certificates import Certificates
+from tests.bus.credentials import Operator
 from tests.bus.made import connected, notice, running, settings_for, wait_trouble
 from tests.bus.natsserver import NatsServer
 
@@ -178,3 +179,25 @@ async def test_tls_in_the_url_is_not_bargained_down_and_the_password_stays_here(
             await wait_trouble(bus, "no TLS")
         nursery.cancel_scope.cancel(reason="done")
     assert sent == b""
+
+
+async def test_a_credentials_file_is_what_lets_us_in_and_is_never_logged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    operator = Operator.make(tmp_path)
+    with NatsServer(operator.options) as server:
+        async with connected(settings_for(server, nats_credentials=operator.credentials)) as bus:
+            await bus.publish(notice(1, "default"))
+        async with running(settings_for(server, nats_reconnect_s=0.01)) as bus:
+            await wait_trouble(bus, "Authorization")
+    secrets = [line for line in operator.credentials.read_text().splitlines() if line and not line.startswith("--")]
+    assert not any(secret in caplog.text for secret in secrets)
+
+
+async def test_credentials_of_somebody_the_server_does_not_trust_are_told(tmp_path: Path) -> None:
+    operator = Operator.make(tmp_path, trusted=False)
+    with NatsServer(operator.options) as server:
+        async with running(settings_for(server, nats_credentials=operator.credentials, nats_reconnect_s=0.01)) as bus:
+            await wait_trouble(bus, "Authorization")
+            assert not bus.connected

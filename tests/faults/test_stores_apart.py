@@ -50,7 +50,9 @@ def confirmed(answer: httpx.Response) -> tuple[int, int, int]:
     return answer.status_code, body["acked_workers"], body["total_eligible"]
 
 
-@pytest.mark.parametrize("stores", [(_MEMORY, _MEMORY), ("one", "two"), (_MEMORY, "two")], ids=str)
+@pytest.mark.parametrize(
+    "stores", [(_MEMORY, _MEMORY), ("one", "two"), pytest.param((_MEMORY, "two"), marks=pytest.mark.slow)], ids=str
+)
 def test_routers_joined_by_the_bus_alone_know_each_others_models(tmp_path: Path, stores: tuple[str, str]) -> None:
     with apart(tmp_path, *stores) as cluster:
         first, second = cluster.routers
