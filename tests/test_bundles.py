@@ -145,6 +145,7 @@ def test_where_only_default_has_workers_its_models_are_confirmed_and_what_nobody
         assert (again["model_id"], again["worker_ack_pending"]) == (PAGE_ID, False)
 
 
+@pytest.mark.slow
 def test_of_two_bundles_with_one_adapter_the_first_by_priority_serves_unless_the_other_is_asked_for(
     tmp_path: Path,
 ) -> None:

@@ -107,6 +107,7 @@ def test_a_worker_with_files_of_its_own_is_shown_to_differ(cluster: Cluster, tmp
     assert cluster.add(router, "demo/minilm").json()["acked_workers"] == 1  # what it was asked it has
 
 
+@pytest.mark.slow
 def test_a_worker_that_died_is_not_waited_for_and_one_that_returns_catches_up(cluster: Cluster) -> None:
     staying, dying = cluster.worker(), cluster.worker()
     router = cluster.router(staying, dying)
@@ -120,6 +121,7 @@ def test_a_worker_that_died_is_not_waited_for_and_one_that_returns_catches_up(cl
     assert again.stop() == 0
 
 
+@pytest.mark.slow
 def test_nats_that_goes_and_returns_costs_time_and_nothing_else(cluster: Cluster) -> None:
     router = cluster.router(cluster.worker(), cluster.worker())
     cluster.nats.kill()

@@ -109,6 +109,7 @@ def judge(fronts: list[Served], answered: Mapping[tuple[str, str], Counter[str]]
     assert len({frozenset(standing(front)) for front in fronts}) == 1
 
 
+@pytest.mark.slow
 def test_two_routers_and_their_workers_agree_on_everything_accepted(tmp_path: Path) -> None:
     with fleet(tmp_path, routers=2, workers=1) as (fronts, _):
         judge(fronts, post_all(fronts, posts=30, clients=8))

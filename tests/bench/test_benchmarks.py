@@ -34,6 +34,7 @@ def numbers(row: str, text: str) -> list[float]:
     return [float(one) for one in found[1].split()]
 
 
+@pytest.mark.slow
 def test_a_post_is_measured_beside_its_parts_and_seen_at_every_stage() -> None:
     said = run("propagation", "--posts", "2", "--workers", "1", "--seed", "1")
     post, total = numbers("POST -> 201 with 1 acks", said)[0], numbers("their sum", said)[0]

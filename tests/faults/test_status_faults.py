@@ -14,6 +14,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import httpx
+import pytest
 
 from tests.faults.client import Client
 from tests.faults.cluster import Part, healthy, open_cluster
@@ -203,6 +204,7 @@ def hangs_up(peer: socket.socket) -> None:
 NO_ROUTERS = (sends_garbage, sends_messages, sends_a_large_message, reads_nothing, hangs_up)
 
 
+@pytest.mark.slow
 def test_who_dials_a_worker_and_is_no_router_does_not_disturb_those_who_are(tmp_path: Path) -> None:
     with open_cluster(tmp_path, routers=1, workers=["default"]) as cluster:
         (worker,) = cluster.workers

@@ -77,6 +77,7 @@ def test_a_write_that_met_a_fault_once_is_found_or_made_and_answered_201(cluster
     passing_round(cluster, Client(cluster, name="passing"), _PASSING)
 
 
+@pytest.mark.slow
 def test_a_write_that_lands_after_its_number_went_to_another_changes_nothing(cluster: Cluster) -> None:
     late_round(cluster, Client(cluster, name="late"), before_the_other=False)
 

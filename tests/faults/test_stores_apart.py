@@ -96,7 +96,7 @@ def test_an_in_memory_router_that_starts_anew_has_its_workers_forget_what_it_for
         assert confirmed(add(router, "demo/new")) == (201, 2, 2)
 
 
-@pytest.mark.parametrize("kind", ["local", "s3"])
+@pytest.mark.parametrize("kind", [pytest.param("local", marks=pytest.mark.slow), "s3"])
 def test_a_store_wiped_and_begun_anew_is_taken_up_by_everybody(tmp_path: Path, kind: StoreKind) -> None:
     """By whom it is begun anew is said by starting a router: one that merely vanished may be a disk not mounted."""
     with open_cluster(tmp_path, store=kind, routers=2) as cluster:

@@ -183,6 +183,7 @@ def test_what_is_malformed_is_counted_and_ignored(beside: tuple[Served, OldRoute
     until(lambda: names(worker) - before, {"well/formed"})
 
 
+@pytest.mark.slow
 def test_with_a_bus_key_no_old_router_is_heard(mixed: Mixed, stack: ExitStack) -> None:
     worker = mixed.worker(SIE_BUS_KEY="a key", **ALONE)
     router = old_router(mixed, stack, worker)
