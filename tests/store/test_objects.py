@@ -18,7 +18,7 @@ from sie.errors import OutcomeUnknown, RevisionTaken, StoreCorrupt, StoreUnavail
 from sie.store.bucket import Bucket
 from sie.store.legacy import LegacyStore
 from sie.store.objects import ObjectStore
-from tests.bucket_servers import free_port
+from tests.ports import free_port
 from tests.store.samples import ROOT, entry
 from tests.store.shared import Shared
 
