@@ -149,8 +149,9 @@ def _status(raw: Mapping[str, Any], url: str) -> WorkerStatus:
 
 
 def _gpus(status: WorkerStatus, device: Device) -> Sequence[Mapping[str, Any]]:
-    """v0.1.10's router adds the memory up over this list; a CPU's worker has an empty one."""
-    if device.name == "cpu":
+    """v0.1.10's router adds the memory up over this list; a CPU's worker has an empty one, and one that has not looked
+    for its device yet."""
+    if device.name in ("cpu", "auto"):
         return []
     return [
         {

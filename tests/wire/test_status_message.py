@@ -246,6 +246,14 @@ def test_ours_never_outgrows_its_bound(name: str, nacks: int, loaded: int, model
     assert back.queue_depth == models
 
 
+@pytest.mark.parametrize(("name", "count"), [("cpu", 0), ("auto", 0), ("cuda:0", 1)])
+def test_only_a_device_that_is_one_counts_as_a_gpu(name: str, count: int) -> None:
+    written = orjson.loads(
+        write_status(FULL, Process(timestamp=1.5, version="", uptime_s=3, pid=7, device=Device(name=name)))
+    )
+    assert (written["gpu_count"], len(written["gpus"])) == (count, count)
+
+
 def test_the_newest_nacks_are_the_ones_that_are_sent() -> None:
     nacks = [Nack(f"org/model-{number}", "default", "no") for number in range(1000)]
     status = WorkerStatus(name="w", bundle="b", ready=True, nacks=nacks)
