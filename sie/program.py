@@ -41,7 +41,7 @@ def run_program(
     trio.run(_serve_until_told, serve, settings, summary, settles)
     if "torch" in sys.modules:
         # All is done and let go of. A thread that was in torch's C++ and comes back while the interpreter is taken
-        # apart aborts the process ("terminate called"): seen at about one end in a few hundred.
+        # apart aborts the process ("terminate called"). Seen once; the cause is a reading of it.
         logging.shutdown()
         sys.stdout.flush()
         sys.stderr.flush()
