@@ -56,7 +56,8 @@ class Foreign:
 
     def lacks(self, known: Mapping[str, int]) -> bool:
         """Whether somebody who knows this knows more."""
-        return any(revision > self.known.get(store, -1) for store, revision in known.items())
+        mine = self.known
+        return any(revision > mine.get(store, -1) for store, revision in known.items())
 
     async def take(self, parts: Sequence[Part]) -> str | None:
         """Take on what another router knows; nothing may be `heard` meanwhile, or it would be lost under what is older.

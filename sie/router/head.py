@@ -111,14 +111,17 @@ class Head:
     async def reach(self) -> None:
         """Open the store if it was away at start. Raises StoreUnavailable, and StoreCorrupt for one not to be used."""
         if self._store is None:
-            with self._noting_trouble():
-                try:
-                    self._store = await self._open_store()
-                except ConfigurationError as fault:  # found out late: what this process serves by now goes on
-                    raise StoreUnavailable(str(fault)) from fault
+            self._store = await self._opened()
             assert self._store.origin == self.revision, "a store that can be away numbers its entries from 1"
             self.catalog = self.catalog.without_log(self._store.id)
             self._nudge()
+
+    async def _opened(self) -> Store:
+        with self._noting_trouble():
+            try:
+                return await self._open_store()
+            except ConfigurationError as fault:  # found out late: what this process serves by now goes on
+                raise StoreUnavailable(str(fault)) from fault
 
     async def read_on(self) -> None:
         """Fold what the store has and we have not: everything the first time, the tail after that.
@@ -136,11 +139,7 @@ class Head:
 
     async def _begin_anew(self) -> None:
         outdated = self.store
-        with self._noting_trouble():
-            try:
-                self._store = await self._open_store()
-            except ConfigurationError as fault:
-                raise StoreUnavailable(str(fault)) from fault
+        self._store = await self._opened()
         await outdated.aclose()
         self.catalog = self.catalog.without_log(self._store.id)
         self._keys = Keys(self._settings.keys_kept)

@@ -12,6 +12,7 @@ import orjson
 from sie.catalog.faults import shown
 from sie.catalog.ids import is_bundle_id
 from sie.catalog.model import Model, Profile
+from sie.catalog.snapshot import write_logged
 from sie.wire.notification import ALL
 from sie.wire.sealed import NotOurs, mac, seal, unseal
 
@@ -94,7 +95,7 @@ def write_reply(reply: SyncReply, *, nonce: str, key: bytes | None, limit: int) 
         {
             "refused": reply.refused,
             "parts": [
-                {"store": store, "revision": revision, "whole": whole, "models": [_write_model(one) for one in models]}
+                {"store": store, "revision": revision, "whole": whole, "models": [write_logged(one) for one in models]}
                 for store, revision, whole, models in reply.parts
             ],
         }
@@ -161,17 +162,6 @@ class Pages:
 def _read_part(raw: Mapping[str, Any]) -> SyncPart:
     models = [_read_model(one) for one in raw["models"]]
     return _be(str, raw["store"]), _be(int, raw["revision"]), _be(bool, raw["whole"]), models
-
-
-def _write_model(model: Model) -> dict[str, Any]:
-    return {
-        "sie_id": model.sie_id,
-        "source": model.source,
-        "revision": model.revision,
-        "fields": model.fields,
-        # A list, for the order of profiles is part of a model.
-        "profiles": [[name, model.created[name], one.content] for name, one in model.profiles.items()],
-    }
 
 
 def _read_model(raw: Mapping[str, Any]) -> Model:

@@ -6,7 +6,7 @@ import itertools
 import random
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -105,24 +105,38 @@ class Client:
     @contextmanager
     def stream(self, *, clients: int = 3, every_s: float = 0.05) -> Iterator[None]:
         """Post steadily from so many threads while the block runs; leaves when the last of them has its answer."""
-        over = threading.Event()
-        failed: list[BaseException] = []
 
-        def post_on() -> None:
-            try:
-                while not over.wait(every_s):
-                    self.post()
-            except BaseException as fault:
-                failed.append(fault)
-                raise
+        def post_on(over: threading.Event) -> None:
+            while not over.wait(every_s):
+                self.post()
 
-        threads = [threading.Thread(target=post_on) for _ in range(clients)]
-        for one in threads:
-            one.start()
-        try:
+        with in_threads(post_on, clients):
             yield
-        finally:
-            over.set()
-            for one in threads:
-                one.join()
-        assert not failed, failed
+
+
+@contextmanager
+def in_threads(work: Callable[[threading.Event], None], count: int) -> Iterator[None]:
+    """Do it in so many threads while the block runs, and on until each is done; the event says that the block is over.
+
+    What one of them raised fails the block.
+    """
+    over = threading.Event()
+    failed: list[BaseException] = []
+
+    def kept() -> None:
+        try:
+            work(over)
+        except BaseException as fault:
+            failed.append(fault)
+            raise
+
+    threads = [threading.Thread(target=kept) for _ in range(count)]
+    for one in threads:
+        one.start()
+    try:
+        yield
+    finally:
+        over.set()
+        for one in threads:
+            one.join()
+    assert not failed, failed

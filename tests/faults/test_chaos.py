@@ -15,7 +15,7 @@ import pytest
 
 from sie.testing.proxy import Answer, CutAfter, CutBefore, Fault, Hold, LandLate
 from tests.faults import storage
-from tests.faults.client import Client
+from tests.faults.client import Client, in_threads
 from tests.faults.cluster import Cluster, Part, open_cluster
 from tests.faults.verdict import DOCUMENTED, judge
 
@@ -144,31 +144,17 @@ def storm(cluster: Cluster, chance: random.Random, most_s: float, *, most: int =
 @contextmanager
 def posting(client: Client, *, clients: int, posts: int, every_s: float) -> Iterator[None]:
     """Post from so many threads while the block runs, and until there were so many. One in five is a retry."""
-    over = threading.Event()
-    failed: list[BaseException] = []
 
-    def post_on() -> None:
-        try:
-            while not over.is_set() or len(client.answers) < posts:
-                before = client.answers[-100:]
-                number = client.chance.choice(before).number if before and client.chance.random() < 0.2 else None
-                answer = client.post(number=number)
-                assert answer.status in DOCUMENTED, answer
-                time.sleep(client.chance.uniform(0, 2 * every_s))
-        except BaseException as fault:
-            failed.append(fault)
-            raise
+    def post_on(over: threading.Event) -> None:
+        while not over.is_set() or len(client.answers) < posts:
+            before = client.answers[-100:]
+            number = client.chance.choice(before).number if before and client.chance.random() < 0.2 else None
+            answer = client.post(number=number)
+            assert answer.status in DOCUMENTED, answer
+            time.sleep(client.chance.uniform(0, 2 * every_s))
 
-    threads = [threading.Thread(target=post_on) for _ in range(clients)]
-    for one in threads:
-        one.start()
-    try:
+    with in_threads(post_on, clients):
         yield
-    finally:
-        over.set()
-        for one in threads:
-            one.join()
-    assert not failed, failed
 
 
 def report(client: Client) -> None:

@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -27,18 +26,6 @@ from tests.test_cluster import MODELS, until
 BUNDLES = {"default": [MODULE, "sie_server.adapters.bert_flash"]}
 SUBJECT = "sie.config.models.default"
 ALONE = {"SIE_CATCHUP_S": "0.2"}  # no router of this project is there to tell it the truth
-
-
-@pytest.fixture
-def mixed(nats: NatsServer, tmp_path: Path) -> Iterator[Mixed]:
-    with mixed_cluster(nats, tmp_path) as cluster:
-        yield cluster
-
-
-@pytest.fixture
-def stack() -> Iterator[ExitStack]:
-    with ExitStack() as closing:
-        yield closing
 
 
 @pytest.fixture(scope="module")

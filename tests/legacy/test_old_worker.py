@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -15,25 +13,12 @@ import msgpack
 import pytest
 import yaml
 
-from tests.bus.natsserver import NatsServer
-from tests.legacy.made import FILE, Mixed, bare, bearer, encode, full, mixed_cluster, post, workers_of
+from tests.legacy.made import FILE, Mixed, bare, bearer, encode, full, post, workers_of
 from tests.legacy.old_hash import worker_hash
 from tests.legacy.old_model import stub
 from tests.legacy.old_worker import OldWorker
 from tests.processes import Served
 from tests.test_cluster import MODELS, until
-
-
-@pytest.fixture
-def mixed(nats: NatsServer, tmp_path: Path) -> Iterator[Mixed]:
-    with mixed_cluster(nats, tmp_path) as cluster:
-        yield cluster
-
-
-@pytest.fixture
-def stack() -> Iterator[ExitStack]:
-    with ExitStack() as closing:
-        yield closing
 
 
 def old_worker(mixed: Mixed, stack: ExitStack, name: str = "old-1", **said: Any) -> OldWorker:
