@@ -83,6 +83,8 @@ class Reconcile:
                     await self._say_heads(nats, asks=True)
                 if any(self._concerns_store(one) for one in heard):
                     await self._look()
+                if any(isinstance(one, Nudge) for one in heard):
+                    await self._tell_those_behind(nats)
 
     def _concerns_store(self, hint: Hint) -> bool:
         return isinstance(hint, Nudge) or not self._alone or hint.store == self._writer.head.store_id
@@ -140,19 +142,20 @@ class Reconcile:
             await trio.sleep(self._settings.reconcile_s * random.uniform(0.8, 1.2))
             await self._look()
             if self._nats is not None:
+                await self._tell_those_behind(self._nats)
                 await self._say_heads(self._nats)
 
     async def _look(self) -> None:
+        """Read what the store has by now. What another router has written, that router tells; nobody says it after it:
+        routers that answer each other's news with news would never be done."""
         store = self._writer.head.store_id
         try:
             await self._writer.refresh()
         except (StoreUnavailable, ShuttingDown) as fault:
             log.debug("the config store cannot be read: %s", fault.message)
             return
-        if self._nats is not None:
-            if self._writer.head.store_id != store:
-                await self._say_heads(self._nats)
-            await self._tell_those_behind(self._nats)
+        if self._nats is not None and self._writer.head.store_id != store:
+            await self._say_heads(self._nats)
 
     async def _say_heads(self, nats: NatsBus, *, asks: bool = False) -> None:
         """Where this router stands: whoever has less looks for the rest, and who has another store's learns that."""
