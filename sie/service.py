@@ -38,7 +38,7 @@ async def serve(  # noqa: ASYNC128 — serve_app says it
     settings = settings if settings is not None else Settings.from_environment()
     access = access_of(settings)
     async with open_engine(settings) as engine:
-        inference = inference_blueprint(engine.dispatch, settings, access)
+        inference = inference_blueprint(engine.dispatch, settings, access, engine.reach)
         await serve_plane(engine, inference, access, stop if stop is not None else trio.Event(), task_status)
 
 

@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 import trio
 
-from sie.bus.bridge import Bridge
+from sie.bus.broker import BrokerLink
 from sie.bus.events import Message, Subject
 from sie.bus.ignored import Ignored
 from sie.errors import BusUnavailable, SieError
@@ -55,7 +55,7 @@ _Turn: TypeAlias = tuple[trio.MemorySendChannel[Message], trio.MemoryReceiveChan
 class CatchUp:
     """Both ends of catching up. `take` is given every message that comes to `inbox`, `take_request` to ROUTERS."""
 
-    def __init__(self, bridge: Bridge, settings: Settings, *, key: bytes | None, ignored: Ignored) -> None:
+    def __init__(self, bridge: BrokerLink, settings: Settings, *, key: bytes | None, ignored: Ignored) -> None:
         self._bridge = bridge
         self._settings = settings
         self._key = key

@@ -20,18 +20,18 @@ class Followers(Generic[T]):
     """Hands out what is told, at once. Whoever falls too far behind loses the oldest, and finds a Nudge at the end."""
 
     def __init__(self) -> None:
-        self._ends: dict[str, set[_Ends[T]]] = {}
+        self._ends: dict[str, dict[_Ends[T], None]] = {}  # in the order they came
 
     @contextmanager
     def follow(self, topic: str) -> Iterator[trio.MemoryReceiveChannel[T | Nudge]]:
         ends: _Ends[T] = trio.open_memory_channel[T | Nudge](_WAITING)
-        everybody = self._ends.setdefault(topic, set())
-        everybody.add(ends)
+        everybody = self._ends.setdefault(topic, {})
+        everybody[ends] = None
         with ends[0], ends[1]:
             try:
                 yield ends[1]
             finally:
-                everybody.discard(ends)
+                del everybody[ends]
                 if not everybody and self._ends.get(topic) is everybody:
                     del self._ends[topic]
 

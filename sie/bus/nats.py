@@ -14,6 +14,7 @@ from typing import TypeAlias, TypeVar
 import trio
 
 from sie.bus.bridge import Bridge
+from sie.bus.broker import BrokerLink
 from sie.bus.catchup import ROUTERS, AnswerSync, CatchUp
 from sie.bus.contract import Elsewhere, Hint, Notice, Nudge, Reminder
 from sie.bus.events import Down, Event, Listening, Message, Missed, Refused, Subject, Unreadable, Up
@@ -78,8 +79,11 @@ class BusStatistics:
 class NatsBus:
     """A bus as sie.bus.contract has it, over NATS, while `run` runs. Whoever follows is nudged on each connection."""
 
-    def __init__(self, settings: Settings, *, name: str, describe: Describe | None = None) -> None:
-        """`name`: ours on the bus; a router's is its `router_id`. `describe`: needed by who publishes.
+    def __init__(
+        self, settings: Settings, *, name: str, describe: Describe | None = None, broker: BrokerLink | None = None
+    ) -> None:
+        """`name`: ours on the bus; a router's is its `router_id`. `describe`: needed by who publishes. `broker`: the
+        servers that the settings name, unless another is given.
 
         Raises ConfigurationError for settings that can never work.
         """
@@ -87,7 +91,7 @@ class NatsBus:
         self._name = name
         self._describe = describe
         self._key = settings.bus_key.encode() if settings.bus_key is not None else None
-        self._bridge = Bridge(read_servers(settings), settings, name=name)
+        self._bridge = broker if broker is not None else Bridge(read_servers(settings), settings, name=name)
         self._ignored = Ignored()
         self._catch_up = CatchUp(self._bridge, settings, key=self._key, ignored=self._ignored)
         self.address = secrets.token_hex(8)  # where it alone can be asked, if it serves

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Sequence
 from functools import partial
 
+from sie.bus.broker import BrokerLink
 from sie.bus.nats import Described, NatsBus
 from sie.catalog.digest import bundle_config_hash
 from sie.catalog.document import write_document
@@ -20,13 +21,13 @@ log = logging.getLogger(__name__)
 _HASHED_MOST = 200
 
 
-def nats_bus(settings: Settings, head: Head) -> NatsBus:
-    """A router's bus. Raises ConfigurationError for settings that can never work."""
+def nats_bus(settings: Settings, head: Head, broker: BrokerLink | None = None) -> NatsBus:
+    """A router's bus; `broker` as NatsBus has it. Raises ConfigurationError for settings that can never work."""
     if settings.store_dir is None:
         log.warning("SIE_NATS_URL without SIE_CONFIG_STORE_DIR: added models are lost when this router ends")
     elif not is_shared(settings):
         log.warning("SIE_NATS_URL with a local config store: right for a single router only; share s3:// or gs://")
-    return NatsBus(settings, name=head.router_id, describe=partial(_describe, head))
+    return NatsBus(settings, name=head.router_id, describe=partial(_describe, head), broker=broker)
 
 
 def _describe(head: Head, model_id: str, revision: int, bundles: Sequence[str]) -> Described:

@@ -33,7 +33,8 @@ class LocalWorkers:
         return self._head.catalog.models()
 
     def find(self, spec: Spec) -> Route:
-        return route(self._head.catalog, spec)
+        with self._head.looking_up():
+            return route(self._head.catalog, spec)
 
     def worker_for(self, found: Route) -> Worker:
         profile = found.profile or "default"

@@ -21,7 +21,15 @@ from sie.catalog.judge import Verdict, draft
 from sie.catalog.keys import Keys, Remembered, UnchangedKeys
 from sie.catalog.model import Model
 from sie.catalog.snapshot import Snapshot, read_snapshot, write_snapshot
-from sie.errors import ConfigurationError, IdempotencyMismatch, OutcomeUnknown, StoreReplaced, StoreUnavailable
+from sie.errors import (
+    ConfigurationError,
+    IdempotencyMismatch,
+    ModelNotFound,
+    OutcomeUnknown,
+    ProfileNotFound,
+    StoreReplaced,
+    StoreUnavailable,
+)
 from sie.flow import Commit, Order
 from sie.router.fleet import Needed
 from sie.router.foreign import Foreign
@@ -105,6 +113,19 @@ class Head:
         if self._store is None:
             raise StoreUnavailable(self.trouble or "the config store has not been reached yet")
         return self._store
+
+    @contextmanager
+    def looking_up(self) -> Iterator[None]:
+        """What is not found in the block may be in a store that was to be read first and has not been: "not there"
+        would be a lie then. Raises StoreUnavailable instead of it."""
+        try:
+            yield
+        except (ModelNotFound, ProfileNotFound) as fault:
+            if self._settings.restore and not self.folded:
+                raise StoreUnavailable(
+                    f"not known here, and the config store has not been read yet: {fault.message}", retry_after_s=1
+                ) from fault
+            raise
 
     # -- reading
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import logging
 import secrets
 import socket
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from functools import partial
 
 import trio
+from werkzeug.datastructures import Headers
 
+from sie.bus.broker import BrokerLink
 from sie.bus.contract import Bus
 from sie.bus.joined import JoinedBus
 from sie.bus.local import LocalBus
@@ -21,6 +24,7 @@ from sie.files import load_catalog
 from sie.router.fleet import Fleet
 from sie.router.head import Head
 from sie.router.reconcile import Reconcile
+from sie.router.revision import reach_min_revision
 from sie.router.watch import Watch
 from sie.router.writer import Writer
 from sie.services import open_services
@@ -67,6 +71,15 @@ class ConfigPlane:
             await self.writer.refresh()
             await self.head.wait_revision(revision)
 
+    async def reach(self, headers: Headers) -> None:
+        """Wait for the revision that X-SIE-Min-Revision asks for. Raises InvalidInput and CatalogBehind."""
+        await reach_min_revision(
+            headers,
+            revision=lambda: self.head.revision,
+            wait_revision=self.wait_revision,
+            within_s=self.settings.min_revision_s,
+        )
+
     @property
     def trouble(self) -> str | None:
         """Why this process is not ready for traffic that depends on its store; None when all is well."""
@@ -77,14 +90,24 @@ class ConfigPlane:
         return None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Edges:
+    """Where a config plane touches the world: None is what the settings name. A simulation has edges of its own."""
+
+    open_store: Callable[[], Awaitable[Store]] | None = None
+    broker: BrokerLink | None = None
+
+
 @asynccontextmanager
-async def open_plane(settings: Settings) -> AsyncIterator[tuple[ConfigPlane, Bus]]:
+async def open_plane(settings: Settings, edges: Edges | None = None) -> AsyncIterator[tuple[ConfigPlane, Bus]]:
     """Run the config plane for as long as the block does; the bus is for followers in this process.
 
     Entered when the catalog is loaded and the store read, where settings ask for that first; NATS may come later.
     Raises ConfigurationError for settings that cannot work and StoreCorrupt for a store that must not be used.
     """
-    store = await _reach(settings)
+    edges = edges if edges is not None else Edges()
+    opening = edges.open_store or partial(open_store, settings)
+    store = await _reach(opening)
     catalog, faults = load_catalog(settings, store.origin if store is not None else 0)
     for fault in faults:
         log.error("left out %s", fault.message)
@@ -93,7 +116,7 @@ async def open_plane(settings: Settings) -> AsyncIterator[tuple[ConfigPlane, Bus
     head = Head(
         catalog,
         store,
-        open_store=partial(open_store, settings),
+        open_store=opening,
         nudge=near.nudge,
         watch=watch,
         limits=ChangeLimits.of(settings),
@@ -104,7 +127,7 @@ async def open_plane(settings: Settings) -> AsyncIterator[tuple[ConfigPlane, Bus
     if settings.nats_url is not None:
         from sie.router.announcing import nats_bus  # late: a quarter of a start's imports, for those on NATS only
 
-        nats = nats_bus(settings, head)
+        nats = nats_bus(settings, head, edges.broker)
     bus: Bus = near if nats is None else JoinedBus(near, nats)
     writer = Writer(head, bus, settings)
     async with open_services("the config plane's block has ended") as services:
@@ -117,10 +140,10 @@ async def open_plane(settings: Settings) -> AsyncIterator[tuple[ConfigPlane, Bus
     await head.aclose()
 
 
-async def _reach(settings: Settings) -> Store | None:
+async def _reach(opening: Callable[[], Awaitable[Store]]) -> Store | None:
     """The store, or None if it is away for now. Raises StoreCorrupt for one that must not be used."""
     try:
-        return await open_store(settings)
+        return await opening()
     except StoreCorrupt:
         raise
     except StoreUnavailable as fault:

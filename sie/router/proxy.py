@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -22,7 +23,6 @@ from sie.http.body import read_body
 from sie.router.choice import asked_machine, in_order, machines_for, on_machines
 from sie.router.forward import Answer, Forwarder
 from sie.router.models import write_routed_model, write_routed_models
-from sie.router.revision import reach_min_revision
 from sie.router.traffic import Traffic
 from sie.router.upload import Upload
 from sie.settings import Settings
@@ -59,6 +59,8 @@ class Known(Protocol):
     @property
     def revision(self) -> int: ...
 
+    def looking_up(self) -> AbstractContextManager[None]: ...
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProxyStatistics:
@@ -71,7 +73,10 @@ class ProxyStatistics:
 
 
 class Proxy:
-    """Inference by name over the workers of the fleet. `wait_revision(n)` returns when the catalog has revision n."""
+    """Inference by name over the workers of the fleet.
+
+    `reach`: returns once what a request's headers ask to be known is known, or raises InvalidInput or CatalogBehind.
+    """
 
     def __init__(
         self,
@@ -79,13 +84,13 @@ class Proxy:
         fleet: ServingFleet,
         forwarder: Forwarder,
         settings: Settings,
-        wait_revision: Callable[[int], Awaitable[None]],
+        reach: Callable[[Headers], Awaitable[None]],
     ) -> None:
         self.known = known
         self.fleet = fleet
         self.settings = settings
+        self.reach = reach
         self._forwarder = forwarder
-        self._wait_revision = wait_revision
         self._turn = 0
         self._answered = 0
         self._tried_again = 0
@@ -100,18 +105,13 @@ class Proxy:
             unreachable=self._unreachable,
         )
 
-    async def reach(self, headers: Headers) -> None:
-        """Wait for the revision that X-SIE-Min-Revision asks for. Raises InvalidInput and CatalogBehind."""
-        await reach_min_revision(
-            headers,
-            revision=lambda: self.known.revision,
-            wait_revision=self._wait_revision,
-            within_s=self.settings.min_revision_s,
-        )
-
     def find(self, name: str) -> Route:
-        """Where a name leads. Raises InvalidModelSpec, ModelNotFound, BundleConflict and InvalidInput."""
-        return route(self.known.catalog, parse_spec(name))
+        """Where a name leads. Raises InvalidModelSpec, ModelNotFound, BundleConflict and InvalidInput.
+
+        StoreUnavailable where it may lead somewhere as soon as the store is read.
+        """
+        with self.known.looking_up():
+            return route(self.known.catalog, parse_spec(name))
 
     def candidates(self, found: Route, machine: str | None) -> Sequence[WorkerStatus]:
         """Workers that may serve it now. Empty: none of the machine profile asked for is there yet.

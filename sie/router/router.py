@@ -45,5 +45,5 @@ async def open_router(settings: Settings) -> AsyncIterator[Router]:
         links = Links(plane.fleet.heard, plane.fleet.left, settings)
         await services.start(links.run)
         services.start_soon(keep_hashes, plane)
-        proxy = Proxy(plane.head, plane.fleet, forwarder, settings, plane.wait_revision)
+        proxy = Proxy(plane.head, plane.fleet, forwarder, settings, plane.reach)
         yield Router(plane, proxy=proxy, links=links)

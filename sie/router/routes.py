@@ -8,6 +8,7 @@ from typing import Any, cast
 import orjson
 import trio
 from quart import Blueprint, Response, request
+from werkzeug.datastructures import MultiDict
 
 from sie.catalog.document import write_document
 from sie.catalog.model import Model
@@ -48,13 +49,14 @@ def config_blueprint(plane: ConfigPlane, access: Access) -> Blueprint:
     async def show_model(model_id: str) -> Response:
         model = plane.head.catalog.find(model_id)
         if model is None:
-            raise ModelNotFound(f"no model {model_id[:200]!r}", model_id=model_id[:200])
+            with plane.head.looking_up():
+                raise ModelNotFound(f"no model {model_id[:200]!r}", model_id=model_id[:200])
         # In a thread: the largest model that is taken makes 200 ms of YAML.
         return _yaml(await trio.to_thread.run_sync(write_document, model.document))
 
     @routes.post("/models")
     async def add_model() -> Response:
-        dry_run = _flag("dry_run", request.args.get("dry_run", "false"))
+        dry_run = _flag("dry_run", request.args)
         commit, body = await answer_post(
             lambda: read_body(request, plane.settings.config_body_bytes),
             key=_idempotency_key(request.headers.get("Idempotency-Key")),
@@ -75,7 +77,8 @@ def config_blueprint(plane: ConfigPlane, access: Access) -> Blueprint:
         if not isinstance(model, str) or not (bundle is None or isinstance(bundle, str)):
             raise MissingField('send {"model": "org/model"}, and "bundle": "name" if one is wanted', field="model")
         catalog = plane.head.catalog
-        found = route(catalog, parse_spec(model), bundle)
+        with plane.head.looking_up():
+            found = route(catalog, parse_spec(model), bundle)
         return _json(
             {
                 "model": found.model.sie_id,
@@ -115,7 +118,7 @@ def config_blueprint(plane: ConfigPlane, access: Access) -> Blueprint:
 
 
 def _listed(model: Model) -> Mapping[str, Any]:
-    listed: dict[str, Any] = {"model_id": model.sie_id, "profiles": list(model.profiles), "source": model.source}
+    listed: dict[str, Any] = {"model_id": model.sie_id, "profiles": sorted(model.profiles), "source": model.source}
     if model.disputed:  # by the stores of routers that share none; the first of them is served
         listed["conflict"] = [{"path": path, "stores": list(stores)} for path, stores in model.disputed.items()]
     return listed
@@ -129,12 +132,13 @@ def _yaml(text: str) -> Response:
     return Response(text, content_type=_YAML)
 
 
-def _flag(name: str, given: str) -> bool:
-    """`?dry_run` alone is yes: whoever writes it does not mean to change anything."""
+def _flag(name: str, args: MultiDict[str, str]) -> bool:
+    """`?dry_run` alone is yes: whoever writes it, in whatever case, does not mean to change anything."""
     known = {"": True, "1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
-    if given.lower() not in known:
+    found = {known.get(given.lower()) for key, given in args.items(multi=True) if key.lower() == name}
+    if len(found) > 1 or None in found:
         raise ValidationError(f"{name} must be true or false", [{"path": name, "message": "must be true or false"}])
-    return known[given.lower()]
+    return True in found
 
 
 def _object(content: bytes) -> Mapping[str, Any]:

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import logging
-import random
 import secrets
 import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
-
-import trio
 
 from sie.bus.contract import Bus
 from sie.bus.local import LocalBus
@@ -23,19 +20,17 @@ from sie.errors import ConfigurationError
 from sie.files import load_catalog
 from sie.services import open_services
 from sie.settings import Settings
-from sie.store.open import is_shared
+from sie.store.open import is_shared, open_to_read
 from sie.worker.compute import Compute
 from sie.worker.device import Device
 from sie.worker.dispatch import Dispatch
+from sie.worker.following import keep_following
 from sie.worker.legacy import LegacyEar
 from sie.worker.standing import Standing
-from sie.worker.supervise import pauses, supervise
 from sie.worker.truth import AskRouters, FilesOnly, ReadStore, Truth
 from sie.worker.worker import Worker
 
 log = logging.getLogger(__name__)
-
-_FIRST_LOOK_S = 0.05  # before the second look for what is missing; doubled each time
 
 
 class OneWorker:
@@ -130,9 +125,7 @@ async def open_worker(
             await services.start(nats.run)
             services.start_soon(legacy.listen, nats)
         services.start_soon(standing.run)
-        services.start_soon(partial(supervise, worker, bus=bus, catch_up=truth, fleet=standing, settings=settings))
-        services.start_soon(_lose_patience, worker, standing, settings.catchup_s)
-        services.start_soon(_keep_looking, worker, standing, bus, settings)
+        services.start_soon(partial(keep_following, worker, bus=bus, truth=truth, standing=standing, settings=settings))
         services.start_soon(_preload, standing, dispatch, settings.preload)
         yield WorkerProcess(
             settings=settings,
@@ -157,7 +150,7 @@ def _load(settings: Settings) -> Catalog:
 
 def _truth(settings: Settings, catalog: Catalog, worker: Worker, nats: NatsBus | None) -> Truth:
     if is_shared(settings):
-        return ReadStore(settings, catalog.files_only, worker.known)
+        return ReadStore(settings, catalog.files_only, worker.known, partial(open_to_read, settings))
     if settings.store_dir is not None:
         log.warning("SIE_CONFIG_STORE_DIR is a local directory: its router's alone, and not opened by a worker")
     if nats is not None:
@@ -166,35 +159,6 @@ def _truth(settings: Settings, catalog: Catalog, worker: Worker, nats: NatsBus |
     return FilesOnly()
 
 
-async def _lose_patience(worker: Worker, standing: Standing, patience_s: float) -> None:
-    with trio.move_on_after(patience_s):
-        await standing.wait_until(lambda: worker.known.caught_up)
-        return
-    log.warning("not caught up within %g s: serving what is known", patience_s)
-    worker.serve_what_is_known()
-    standing.wake()
-
-
-async def _keep_looking(worker: Worker, standing: Standing, bus: Bus, settings: Settings) -> None:
-    """Have the truth read now and then, and sooner while something is known to be missing."""
-    waits = pauses(_FIRST_LOOK_S, settings.catchup_retry_s)
-    while True:
-        with trio.move_on_after(settings.reconcile_s * _jitter()):
-            await standing.wait_until(lambda: worker.known.misses_something)
-            await trio.sleep(next(waits) * _jitter())
-        seen = standing.changes
-        bus.nudge()
-        with trio.move_on_after(settings.reconcile_s):
-            await standing.wait_changed(seen)  # it has looked; or is down, and looks when it is up
-        if not worker.known.misses_something:
-            waits = pauses(_FIRST_LOOK_S, settings.catchup_retry_s)
-
-
 async def _preload(standing: Standing, dispatch: Dispatch, names: Sequence[str]) -> None:
     await standing.wait_until(lambda: standing.ready)
     await dispatch.preload_all(names)
-
-
-def _jitter() -> float:
-    # Workers that started together, or lost the bus together, must not ask together.
-    return random.uniform(0.5, 1.0)

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 import trio
 from quart import Blueprint, Response, request
+from werkzeug.datastructures import Headers
 
 from sie.errors import DeadlineExceeded, InvalidInput, ModelLoading, ModelNotFound, ProfileNotFound
 from sie.http.auth import Access
@@ -32,14 +33,24 @@ _WRITTEN_AT_ONCE = 64
 _BEHIND_RETRY_S = 1.0  # news takes milliseconds, and a look for what was missed about a second
 
 
-def inference_blueprint(engine: InferenceEdge, settings: Settings, access: Access) -> Blueprint:
-    """`/v1/encode`, `/v1/score`, `/v1/extract`, `/v1/embeddings` and `/v1/models`, for sie.http.app.http_app."""
+def inference_blueprint(
+    engine: InferenceEdge,
+    settings: Settings,
+    access: Access,
+    reach: Callable[[Headers], Awaitable[None]] | None = None,
+) -> Blueprint:
+    """`/v1/encode`, `/v1/score`, `/v1/extract`, `/v1/embeddings` and `/v1/models`, for sie.http.app.http_app.
+
+    `reach`: returns once what the request's headers ask to be known is known, or raises.
+    """
     routes = Blueprint("inference", __name__)
     limits = Limits(items=settings.request_items, text_bytes=settings.item_text_bytes, values=settings.request_values)
 
     @routes.before_request
     async def check_access() -> None:
         access.require_read(request.headers)
+        if reach is not None:
+            await reach(request.headers)
 
     @routes.post("/v1/encode/<path:model>")
     async def encode(model: str) -> Response:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
-from functools import partial
 from typing import Protocol
 
 import trio
@@ -18,7 +17,7 @@ from sie.router.head import Head
 from sie.router.sync import catch_up
 from sie.router.watch import Watch
 from sie.settings import Settings
-from sie.store.open import open_to_read
+from sie.store.contract import Store
 from sie.worker.follow import BundleCatalog, CaughtUp
 
 log = logging.getLogger(__name__)
@@ -81,11 +80,18 @@ class AskRouters:
 class ReadStore:
     """Reads the shared store, and never writes to it. One that was replaced is opened anew."""
 
-    def __init__(self, settings: Settings, fresh: Callable[[], Catalog], known: BundleCatalog) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        fresh: Callable[[], Catalog],
+        known: BundleCatalog,
+        open_store: Callable[[], Awaitable[Store]],
+    ) -> None:
         self.trouble: str | None = "the config store has not been read yet"
         self._doubt = _Doubt(known)
         self._settings = settings
         self._fresh = fresh
+        self._open_store = open_store
         self._head = self._new()
 
     async def __call__(self, bundle: str, known: Mapping[str, int]) -> CaughtUp | None:
@@ -109,7 +115,7 @@ class ReadStore:
         return Head(
             self._fresh(),
             None,
-            open_store=partial(open_to_read, self._settings),
+            open_store=self._open_store,
             nudge=lambda: None,
             limits=ChangeLimits.of(self._settings),
             settings=self._settings,

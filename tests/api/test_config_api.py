@@ -311,3 +311,35 @@ async def test_what_is_not_there_says_so(
     reply = await client.request(method, path)
     assert (reply.status_code, reply.json()["error"]) == (status, error)
     assert reply.headers["X-SIE-Error-Code"]
+
+
+@pytest.mark.parametrize("query", ["dry_run", "DRY_RUN=true", "dry_run=yes&dry_run=1"])
+async def test_whoever_writes_dry_run_in_any_way_changes_nothing(client: httpx.AsyncClient, query: str) -> None:
+    reply = await client.post(f"{MODELS}?{query}", content=FIRST)
+    assert (reply.status_code, reply.json()["dry_run"]) == (201, True)
+    assert (await client.get(f"{MODELS}/{PAGE_ID}")).status_code == 404
+
+
+@pytest.mark.parametrize("query", ["dry_run=false&dry_run=true", "dry_run=maybe", "Dry_Run=0&dry_run=1"])
+async def test_who_contradicts_himself_about_a_rehearsal_is_refused(client: httpx.AsyncClient, query: str) -> None:
+    reply = await client.post(f"{MODELS}?{query}", content=FIRST)
+    assert (reply.status_code, reply.json()["error"]) == (422, "validation_error")
+    assert (await client.get(f"{MODELS}/{PAGE_ID}")).status_code == 404
+
+
+async def test_profiles_are_listed_by_name(client: httpx.AsyncClient) -> None:
+    for names in (("z", "default"), ("a",)):
+        dense = "{adapter_path: sie.worker.adapters.dense:DenseAdapter}"
+        profiles = "".join(f"  {name}: {dense if name == 'default' else '{extends: default}'}\n" for name in names)
+        assert (await post(client, f"sie_id: m/x\nprofiles:\n{profiles}")).status_code == 201
+    listed = (await client.get(MODELS)).json()["models"]
+    assert next(one["profiles"] for one in listed if one["model_id"] == "m/x") == ["a", "default", "z"]
+
+
+async def test_inference_waits_for_the_revision_it_asks_for_as_behind_a_router() -> None:
+    async with service(min_revision_s=0.05) as client:
+        path, asked = f"/v1/encode/{BUILT_IN}", {"items": [{"text": "a"}]}
+        behind = await client.post(path, json=asked, headers={"X-SIE-Min-Revision": "9" * 18})
+        assert (behind.status_code, behind.json()["detail"]["code"]) == (503, "CONFIG_BEHIND")
+        wrong = await client.post(path, json=asked, headers={"X-SIE-Min-Revision": "newest"})
+        assert (wrong.status_code, wrong.json()["detail"]["code"]) == (400, "INVALID_INPUT")

@@ -76,3 +76,30 @@ async def test_without_restore_a_store_that_cannot_be_read_is_not_called_ready(t
         entry.write_bytes(whole)
         await ready(client, 200)
         assert (await client.post(MODELS, content=named("a/b"))).json()["config_revision"] == 2
+
+
+async def test_what_a_store_may_hold_that_was_not_read_yet_is_not_called_absent(tmp_path: Path) -> None:
+    """A 404 is for good, and nobody asks again after it."""
+    store = tmp_path / "volume" / "store"
+    async with service(store_dir=str(store)) as client:
+        await client.post(MODELS, content=FIRST)
+    away = tmp_path / "away"
+    store.parent.rename(away)
+    store.parent.write_bytes(b"not a directory yet")
+    asked = {"model": PAGE_ID}
+    async with service(store_dir=str(store), restore=True, store_retry_s=0.02) as client:
+        await ready(client, 503)
+        listed = (await client.get(MODELS)).json()["models"]
+        assert [one["source"] for one in listed] == ["filesystem"]
+        assert (await client.get(f"{MODELS}/{listed[0]['model_id']}")).status_code == 200
+        shown = await client.get(f"{MODELS}/{PAGE_ID}")
+        assert (shown.status_code, shown.json()["error"]) == (503, "config_store_unavailable")
+        assert int(shown.headers["Retry-After"]) >= 1
+        assert (await client.post("/v1/configs/resolve", json=asked)).status_code == 503
+        encoded = await client.post(f"/v1/encode/{PAGE_ID}", json={"items": [{"text": "a"}]})
+        assert (encoded.status_code, encoded.json()["detail"]["code"]) == (503, "CONFIG_STORE_UNAVAILABLE")
+        store.parent.unlink()
+        away.rename(store.parent)
+        await ready(client, 200)
+        assert (await client.get(f"{MODELS}/{PAGE_ID}")).status_code == 200
+        assert (await client.get(f"{MODELS}/no/such")).status_code == 404

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -14,6 +14,7 @@ import orjson
 import pytest
 import trio
 from quart import Blueprint, Response, request
+from werkzeug.datastructures import Headers
 
 from sie.catalog.catalog import Catalog
 from sie.http.auth import Access
@@ -21,6 +22,7 @@ from sie.http.body import note_read
 from sie.router.fleet import Fleet
 from sie.router.forward import open_forwarder
 from sie.router.proxy import Proxy, proxy_blueprint
+from sie.router.revision import reach_min_revision
 from sie.settings import Settings
 from sie.wire.status import WorkerStatus
 from tests.router.made import ADAPTER, STORE, Site, catalog_of, entry, eventually, open_site
@@ -46,6 +48,17 @@ class Router:
     @property
     def revision(self) -> int:
         return self.catalog.head
+
+    def looking_up(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    async def reach(self, headers: Headers) -> None:
+        await reach_min_revision(
+            headers,
+            revision=lambda: self.revision,
+            wait_revision=self.wait_revision,
+            within_s=self.settings.min_revision_s,
+        )
 
     async def wait_revision(self, revision: int) -> None:
         self.asked_for.append(revision)
@@ -134,7 +147,7 @@ async def open_router(nursery: trio.Nursery) -> AsyncIterator[OpenRouter]:
         router: Router, access: Access, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
     ) -> None:
         async with open_forwarder(router.settings) as forwarder, trio.open_nursery() as inner:
-            router.proxy = Proxy(router, router.fleet, forwarder, router.settings, router.wait_revision)
+            router.proxy = Proxy(router, router.fleet, forwarder, router.settings, router.reach)
             blueprint = proxy_blueprint(router.proxy, access)
             router.site = await open_site(
                 inner,
