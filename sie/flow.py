@@ -60,7 +60,10 @@ class Commit:
 async def answer_post(
     read_body: Callable[[], Awaitable[bytes]], *, key: str | None, dry_run: bool, writer: Writer, fleet: Fleet
 ) -> tuple[Commit, dict[str, Any]]:
-    """Add what is new in the posted document; answer once workers have confirmed it, or patience has run out."""
+    """Add what is new in the posted document; answer once workers have confirmed it, or patience has run out.
+
+    Cancelled: only the answer is lost. An order that the writer has taken goes on; one that it has not is withdrawn.
+    """
     if not dry_run:
         writer.require_bus()  # 503, before anything is read
     change = read_change(await read_body(), writer.limits)  # 400 413 422
@@ -75,7 +78,10 @@ async def answer_post(
 
 
 async def fulfil(order: Order, *, head: Head, bus: Bus, deadline: float) -> Commit:
-    """Make the change durable, or find that it is there already. After the append nothing turns this into an error."""
+    """Make the change durable, or find that it is there already. After the append nothing turns this into an error.
+
+    Cancelled, as the writer itself is: it may have happened, or happen yet; whoever reads on learns it.
+    """
     await head.read_on()  # what other writers added; 503 if the store cannot be read
     while True:
         if repeated := head.repeated(order):  # the same Idempotency-Key; 422 if with another body
@@ -115,7 +121,10 @@ async def _said_again(commit: Commit, *, head: Head, bus: Bus) -> Commit:
 async def keep_bundle_current(
     hints: AsyncIterable[Hint], *, bundle: BundleCatalog, catch_up: CatchUp, report: Callable[[], None]
 ) -> None:
-    """Apply what is heard, look for what was missed, and report what is known: not what one was told."""
+    """Apply what is heard, look for what was missed, and report what is known: not what one was told.
+
+    Cancelled: what counts as known is there; some models may be known beyond it.
+    """
     await bundle.replace(await catch_up(bundle.name, bundle.known))
     report()
     async for hint in hints:

@@ -62,7 +62,8 @@ class Foreign:
     async def take(self, parts: Sequence[Part]) -> str | None:
         """Take on what another router knows; nothing may be `heard` meanwhile, or it would be lost under what is older.
 
-        Returns a store there is no room for beside this, if there is one.
+        Returns a store there is no room for beside this, if there is one. Cancelled: some of it is known early, and
+        does not count as known.
         """
         for part in parts:
             coverage = self._stores.get(part.store)

@@ -283,7 +283,10 @@ class Head:
         return self.catalog.imported_epoch is not None
 
     async def append(self, entry: Entry, *, deadline: float) -> None:
-        """Make it durable. Raises RevisionTaken, StoreUnavailable (nothing happened) or OutcomeUnknown."""
+        """Make it durable. Raises RevisionTaken, StoreUnavailable (nothing happened) or OutcomeUnknown.
+
+        Cancelled: it may have happened, or happen yet; `read_on` tells.
+        """
         with self._noting_trouble():
             try:
                 await append_surely(self.store, entry, deadline=deadline)
@@ -333,7 +336,10 @@ class Head:
         return self.folded and self.durable and not self._saving and fresh >= self._settings.snapshot_every
 
     async def save_snapshot(self) -> None:
-        """Shorten the next start; the catalog may go on meanwhile. Failing is logged and costs nothing else."""
+        """Shorten the next start; the catalog may go on meanwhile. Failing is logged and costs nothing else.
+
+        Cancelled: it may appear all the same, whole.
+        """
         snapshot = Snapshot.of(self.catalog, self._keys)
         self._snapshot_at, self._saving = snapshot.revision, True
         try:

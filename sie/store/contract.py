@@ -13,7 +13,7 @@ class Store(Protocol):
     """A log of entries, each put if absent under the next number, never rewritten, never deleted.
 
     Errors are StoreUnavailable (and its kinds) and RevisionTaken, never "empty": what could not be read is not absent.
-    Cancelled out of any method but `append` means that it changed nothing a reader could see.
+    Cancelled out of any method but `append` and `save_snapshot` means that it changed nothing a reader could see.
     """
 
     @property
@@ -57,7 +57,7 @@ class Store(Protocol):
     async def save_snapshot(self, revision: int, content: bytes) -> None:
         """Keep this fold of the entries up to `revision`, and the one before it.
 
-        Raises StoreUnavailable. Failing costs a longer start, nothing else.
+        Raises StoreUnavailable. Failing costs a longer start, nothing else. Cancelled: it may appear, whole.
         """
 
     async def load_legacy(self) -> LegacyStore | None:

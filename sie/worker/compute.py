@@ -89,11 +89,14 @@ class Compute:
         """
         try:
             async with trio.open_nursery() as nursery:
-                self._loading.open(nursery)
-                await nursery.start(self._pipeline.run)
-                task_status.started()
+                try:
+                    self._loading.open(nursery)
+                    await nursery.start(self._pipeline.run)
+                    task_status.started()
+                    await trio.sleep_forever()
+                finally:
+                    self._loading.close()  # before the nursery closes: nobody is to begin a load in a closed one
         finally:
-            self._loading.close()
             with trio.move_on_after(self._settings.unload_wait_s, shield=True):
                 await self._loading.release_all()
             self._device.close()

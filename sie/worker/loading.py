@@ -83,8 +83,10 @@ class Loading:
 
     async def release_all(self) -> None:
         """Give all memory back, each model after whatever runs on it now."""
-        for identity in [one for one, place in self.table.states().items() if place.state is State.RESIDENT]:
-            await self._evict(identity)
+        for identity in list(self._adapters):
+            if self.table.place(identity).state is State.RESIDENT:
+                self._move(identity, Event.EVICTED)
+            await self._release(identity)
 
     # -- loading
 
@@ -163,12 +165,16 @@ class Loading:
 
     async def _evict(self, identity: LoadIdentity) -> None:
         self._move(identity, Event.EVICTED)
-        adapter = self._adapters.pop(identity)
+        await self._release(identity)
+
+    async def _release(self, identity: LoadIdentity) -> None:
+        """Cancelled: it is still there, to be released at the end."""
         log.info("unloading %s", identity)
         try:
-            await self._device.release(adapter)
+            await self._device.release(self._adapters[identity])
         except Exception:
             log.exception("unloading %s", identity)
+        del self._adapters[identity]
         self.table.released(identity)
         self._count_change()
 

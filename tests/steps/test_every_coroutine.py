@@ -1,0 +1,80 @@
+"""Every public coroutine is cancelled at every step, and does what its docstring says of that."""
+
+from __future__ import annotations
+
+import sys
+from functools import partial
+from pathlib import Path
+from types import CodeType, FrameType
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from sie.testing.steps import cancel_at_every_step
+from tests.steps.table import CASES, Case, Place, code_of, load, public_coroutines
+
+load()
+
+# What is not cancelled here, and why.
+EXCUSED = {
+    "sie.bus.farside:FarSide.live": "runs on asyncio's loop in another thread, where Trio cancels nothing; its end is "
+    "asked for by Bridge.run, which is cancelled here",
+    "sie.http.app:ClosingBody.aclose": "abstract; the one that there is, Answer.aclose, is cancelled here",
+    "sie.router.handshake:HandshakeStream.wait_send_all_might_not_block": "passes the question on; nobody asks it",
+    "sie.router.proxy:Proxy.answer": "answers the request that Quart is handling, inside of Quart; it waits for "
+    "Forwarder.ask, cancelled here, and tests/router/test_proxy.py hangs up on it",
+    **{
+        f"sie.worker.device:ThreadedDevice.{name}": "needs torch; Lane.run, in which it waits, is cancelled here"
+        for name in ("memory_bytes", "find", "load")
+    },
+}
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Place:
+    return Place.of(tmp_path, monkeypatch, request)
+
+
+def test_every_one_is_cancelled_here_or_excused_with_a_reason() -> None:
+    public, cancelled = set(public_coroutines()), {name for one in CASES for name in one.names}
+    assert public - cancelled - set(EXCUSED) == set(), "neither a case in tests/steps/cases nor an excuse"
+    assert (cancelled | set(EXCUSED)) - public == set(), "there is none of this name"
+    assert cancelled & set(EXCUSED) == set(), "excused, and has a case"
+    assert all(len(reason) > 20 for reason in EXCUSED.values())
+
+
+@pytest.mark.parametrize("one", [pytest.param(one, id=one.label, marks=one.marks) for one in CASES])
+def test_cancelled_at_every_step(one: Case, place: Place, seed: int) -> None:
+    async def try_out() -> int:
+        assert await _run_by(one, place) >= {code_of(name) for name in one.names}, "not all that it names has run"
+        return await cancel_at_every_step(partial(one.world, place), whose=one.whose, seed=seed)
+
+    steps = trio.run(try_out, clock=MockClock(autojump_threshold=0) if one.jumps else None)
+    assert steps > 0, "there was nothing to cancel"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("one", [pytest.param(one, id=one.label) for one in CASES if one.jumps])
+def test_in_many_orders(one: Case, place: Place, seed: int) -> None:
+    for more in range(10):
+        loop = partial(cancel_at_every_step, partial(one.world, place), whose=one.whose, seed=seed + more)
+        trio.run(loop, clock=MockClock(autojump_threshold=0))
+
+
+async def _run_by(one: Case, place: Place) -> set[CodeType]:
+    """What runs, in Trio's thread, when nobody cancels."""
+    run: set[CodeType] = set()
+
+    def note(frame: FrameType, event: str, _: object) -> None:
+        if event == "call":
+            run.add(frame.f_code)
+
+    async with one.world(place) as trial:
+        before = sys.getprofile()
+        sys.setprofile(note)
+        try:
+            await trial.act()
+        finally:
+            sys.setprofile(before)
+    return run
