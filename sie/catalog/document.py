@@ -53,7 +53,7 @@ class Document:
 
 
 def read_document(content: bytes, *, limits: DocumentLimits, cure_newlines: bool = True) -> Document:
-    """Bytes to a document, YAML 1.1 as `yaml.safe_load` reads it, or JSON.
+    """Bytes to a document, YAML 1.1 as `yaml.safe_load` reads it, but that it takes an anchor given twice, or JSON.
 
     `cure_newlines`: say what helps when the bytes look like a file whose line breaks were lost on the way.
     Raises PayloadTooLarge; ParseError for anything but one mapping in well-formed UTF-8 without a key said twice.

@@ -20,6 +20,7 @@ from werkzeug import exceptions
 
 from sie import errors
 from sie.http.body import has_unread_body
+from sie.http.openapi import openapi_blueprint
 from sie.settings import Settings
 from sie.wire.answers import write_json
 from sie.wire.envelope import envelope_for
@@ -95,7 +96,7 @@ def http_app(settings: Settings, *blueprints: Blueprint) -> QuartTrio:
     app.register_error_handler(exceptions.HTTPException, _answer_http)
     app.register_error_handler(Exception, _answer_unforeseen)
     app.after_request(_versioned(server_version()))
-    for blueprint in blueprints:
+    for blueprint in (*blueprints, openapi_blueprint(server_version())):
         app.register_blueprint(blueprint)
     return app
 

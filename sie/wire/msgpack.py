@@ -32,7 +32,7 @@ def unpack(content: bytes, *, values: int) -> Any:
     """
     budget = _Budget(values)
     try:
-        return msgpack.unpackb(
+        found = msgpack.unpackb(
             content,
             object_hook=budget.take_map,
             list_hook=budget.take_list,
@@ -42,6 +42,9 @@ def unpack(content: bytes, *, values: int) -> Any:
         )
     except (ValueError, msgpack.UnpackException) as fault:
         raise InvalidInput(f"The body is not valid msgpack: {fault}") from None
+    if type(found) is msgpack.Timestamp:
+        _refuse_extension(-1, b"")
+    return found
 
 
 class _Budget:

@@ -113,7 +113,7 @@ def read_encode(model: Model, profile: str | None, request: EncodeRequest) -> En
     plan = read_plan(model, profile, request.options, request.instruction)
     if not request.items:
         raise InvalidInput("Field 'items' must not be empty", path="items")
-    listed = plan.options.get("output_types") or request.output_types
+    listed = plan.options.get("output_types")
     if listed is not None and (
         isinstance(listed, str) or not isinstance(listed, Sequence) or not all(isinstance(one, str) for one in listed)
     ):
@@ -123,16 +123,16 @@ def read_encode(model: Model, profile: str | None, request: EncodeRequest) -> En
     if not possible:
         raise InvalidInput(f"Model {model.sie_id!r} does not support encode; it supports: {_list(supported)}")
     # Dense unless asked otherwise; a model without it gives the first it has, which is kinder than a refusal.
-    wanted = cast("Sequence[str]", listed) or possible[:1]
+    wanted = cast("Sequence[str]", listed) or request.output_types or possible[:1]
     for output in wanted:
         if output not in possible:
             raise InvalidInput(
                 f"Model {model.sie_id!r} does not support output type {output[:80]!r}; it supports: {_list(possible)}",
                 path="output_types",
             )
-    dtype = request.output_dtype or plan.options.get("output_dtype") or "float32"
-    if not isinstance(dtype, str) or dtype not in DTYPES:
-        raise InvalidInput(f"Unknown output_dtype {str(dtype)[:80]!r}; known: {_list(DTYPES)}", path="output_dtype")
+    dtype = request.output_dtype or _text(plan.options, "output_dtype") or "float32"
+    if dtype not in DTYPES:
+        raise InvalidInput(f"Unknown output_dtype {dtype[:80]!r}; known: {_list(DTYPES)}", path="output_dtype")
     return EncodePlan(
         resolved=plan.resolved,
         adapter=plan.adapter,
@@ -172,7 +172,8 @@ def _run_options(
             f"options.pooling: {pooling[:80]!r} is not one of {_list(POOLING_NAMES)}", path="options.pooling"
         )
     is_query = _flag(merged, "is_query")
-    instruction = explicit if explicit is not None else _text(merged, "instruction")
+    given = _text(merged, "instruction")
+    instruction = explicit if explicit is not None else given
     asked_for = explicit is not None or options.get("instruction") is not None
     if is_query is False and not asked_for:
         instruction = None  # the profile's instruction is for queries, and the request says these are none

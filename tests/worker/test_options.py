@@ -66,7 +66,7 @@ def test_profiles_that_differ_in_runtime_only_share_an_identity() -> None:
         (None, {"output_types": [1]}, "options.output_types"),
         (None, {"output_types": ["sparse"]}, "output_types"),
         (None, {"output_dtype": "float8"}, "output_dtype"),
-        (None, {"output_dtype": 8}, "output_dtype"),
+        (None, {"output_dtype": 8}, "options.output_dtype"),
         (None, {"lora_id": "org/lora"}, "options.lora_id"),
         (None, {"muvera": {}}, "options.muvera"),
     ],
