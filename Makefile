@@ -13,11 +13,11 @@ TORCH   ?= torch==2.13.0
 UV_ARGS ?=
 UV      := $(BIN)/uv pip install -q --compile-bytecode --python $(BIN)/python $(if $(PIP_FIND_LINKS),--find-links $(PIP_FIND_LINKS)) $(UV_ARGS)
 
-.PHONY: serve test test-slow bench check setup clean
+.PHONY: serve test test-slow simulate mutations fuzz bench check setup clean
 
 # Once, and not by each of the processes that the tests start: where bytecode is not written, those take half as long
 # again. Costs nothing where nothing has changed.
-COMPILED = $(BIN)/python -m compileall -q sie
+COMPILED = $(BIN)/python -m compileall -q sie spec
 
 serve: $(VENV)/.serve
 	$(COMPILED)
@@ -31,6 +31,23 @@ test-slow: $(VENV)/.test
 	$(COMPILED)
 	$(BIN)/pytest -m slow --timeout 1200
 
+# Simulated clusters, each another one; a seed that breaks a guarantee is told with the command that repeats it.
+SEEDS ?= 100000
+simulate: $(VENV)/.test
+	$(COMPILED)
+	$(BIN)/python -m sie.testing.simulation --seeds $(SEEDS)
+
+# Fresh seeds, round after round, until the time is over or something is found: tests/fuzz/__main__.py.
+MINUTES ?= 60
+fuzz: $(VENV)/.test
+	$(COMPILED)
+	$(BIN)/python -m tests.fuzz --minutes $(MINUTES)
+
+# Known ways to lose, planted one after the other: how many schedules it takes to see each, for spec/README.md.
+mutations: $(VENV)/.test
+	$(COMPILED)
+	$(BIN)/python -m tests.simulation.table
+
 # What is measured and how to read it: bench/README.md. About ten minutes, on an otherwise idle machine.
 bench: $(VENV)/.test
 	$(BIN)/python -m bench.propagation --save
@@ -41,7 +58,7 @@ bench: $(VENV)/.test
 check: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/flake8 sie tests bench conftest.py
+	$(BIN)/flake8 sie spec tests bench conftest.py
 	$(BIN)/mypy
 
 setup: $(VENV)/.test

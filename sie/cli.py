@@ -104,6 +104,19 @@ def worker(**flags: Any) -> None:
         run_program(serve_worker, settings, plain_summary("worker"), settles=True)
 
 
+@main.command(
+    "conformance",
+    add_help_option=False,
+    context_settings={"ignore_unknown_options": True, "allow_extra_args": True, "max_content_width": 110},
+)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def conformance(arguments: tuple[str, ...]) -> None:
+    """Judge any implementation of the Config API by its URL; --help tells the options."""
+    from spec.__main__ import main as judge
+
+    sys.exit(judge(arguments))
+
+
 @main.group()
 def store() -> None:
     """Look into a config store. Reads only; the engine may be running."""

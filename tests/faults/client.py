@@ -1,4 +1,4 @@
-"""Who posts to a cluster while it fails: uniquely numbered documents, and every answer kept."""
+"""Who posts to a cluster while it fails: uniquely numbered documents, and a history of all that was done and seen."""
 
 from __future__ import annotations
 
@@ -6,12 +6,16 @@ import itertools
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import httpx
+import yaml
 
+from sie.catalog.canonical import canonical
+from spec.history import About, Event, Post, Read
 from tests.faults.cluster import Cluster, Part
 from tests.test_cluster import MODELS, document
 
@@ -47,23 +51,28 @@ class Answer:
 
 
 class Client:
-    """Posts document after document to routers chosen by chance. `name`: keeps its models apart from other clients'."""
+    """Posts document after document to routers chosen by chance. `name`: keeps its models apart from other clients'.
+
+    `history`: what it did, what others saw of its models, and what `verdict.judge` found in the end. Any thread may add
+    to it.
+    """
 
     def __init__(self, cluster: Cluster, *, name: str = "client", seed: int | None = None) -> None:
         self.seed = random.randrange(10**6) if seed is None else seed
         print(f"{name}: seed {self.seed}")
         self.chance = random.Random(self.seed)
         self.answers: list[Answer] = []
+        self.name = name
+        self.history: list[Event] = [About(source=f"tests/faults, {name}, seed {self.seed}", holds=False)]
         self._cluster = cluster
-        self._name = name
         self._numbers = itertools.count()
 
     def document(self, number: int) -> tuple[str, str, str]:
         """Model, profile, text. Two in three are appends to the same five models, half of those of another adapter."""
         if number % 3 == 0:
-            model = f"{self._name}/own-{number}"
+            model = f"{self.name}/own-{number}"
             return model, "default", document(model)
-        model, profile = f"{self._name}/shared-{number % 5}", f"p{number}"
+        model, profile = f"{self.name}/shared-{number % 5}", f"p{number}"
         more = "    extends: default\n" if number % 3 == 1 else _FLASH
         return model, profile, f"{document(model)}  {profile}:\n{more}"
 
@@ -76,31 +85,72 @@ class Client:
         model, profile, text = self.document(number)
         headers = {} if key is None else {"Idempotency-Key": key}
         began = time.monotonic()
+        ended: float | None = None
+        said: Mapping[str, Any] = {}
         try:
             reply = httpx.post(router.address + MODELS, content=text, headers=headers, timeout=timeout_s)
         except httpx.TransportError as fault:
-            answer = Answer(
-                number=number, model=model, profile=profile, router=router.address, status=0, code=repr(fault)
-            )
+            status, code = 0, repr(fault)
         else:
-            said = reply.json()
-            answer = Answer(
-                number=number,
+            said, ended = reply.json(), time.monotonic()
+            status, code = reply.status_code, said.get("error", "")
+        answer = Answer(
+            number=number,
+            model=model,
+            profile=profile,
+            router=router.address,
+            status=status,
+            code=code,
+            unknown=said.get("outcome") == "unknown",
+            created=tuple(said.get("created_profiles", ())),
+            acked=said.get("acked_workers", 0),
+            pending=said.get("worker_ack_pending", False),
+            warnings=tuple(said.get("warnings", ())),
+            revision=said.get("config_revision", 0),
+            took_s=time.monotonic() - began,
+        )
+        self.history.append(
+            Post(
+                begin=began,
+                end=ended,
+                client=self.name,
+                to=router.address,
                 model=model,
-                profile=profile,
-                router=router.address,
-                status=reply.status_code,
-                code=said.get("error", ""),
-                unknown=said.get("detail", {}).get("outcome") == "unknown" if reply.status_code >= 400 else False,
-                created=tuple(said.get("created_profiles", ())),
-                acked=said.get("acked_workers", 0),
-                pending=said.get("worker_ack_pending", False),
-                warnings=tuple(said.get("warnings", ())),
-                revision=said.get("config_revision", 0),
-                took_s=time.monotonic() - began,
+                profiles=contents(yaml.safe_load(text)["profiles"]),
+                key=key or "",
+                status=status,
+                unknown=answer.unknown,
+                created=answer.created,
+                revision=answer.revision,
+                acked=answer.acked,
+                pending=answer.pending,
+                bundles=said.get("routable_bundles_by_profile", {}),
             )
+        )
         self.answers.append(answer)
         return answer
+
+    def read_back(self, answer: Answer) -> None:
+        """Ask any router for what was accepted, with its revision: it is seen, or not yet to be had."""
+        router = self.chance.choice(self._cluster.routers)
+        url, began = f"{router.address}/v1/models/{answer.model}", time.monotonic()
+        try:
+            reply = httpx.get(url, headers={"X-SIE-Min-Revision": str(answer.revision)}, timeout=10)
+        except httpx.TransportError:
+            return
+        found = reply.json()["profiles"] if reply.status_code == 200 else None
+        self.history.append(
+            Read(
+                begin=began,
+                end=time.monotonic(),
+                client=self.name,
+                to=router.address,
+                model=answer.model,
+                at_least=answer.revision,
+                status=reply.status_code,
+                profiles=None if found is None else dict.fromkeys(found, ""),
+            )
+        )
 
     @contextmanager
     def stream(self, *, clients: int = 3, every_s: float = 0.05) -> Iterator[None]:
@@ -108,10 +158,17 @@ class Client:
 
         def post_on(over: threading.Event) -> None:
             while not over.wait(every_s):
-                self.post()
+                answer = self.post()
+                if answer.accepted and self.chance.random() < 0.2:
+                    self.read_back(answer)
 
         with in_threads(post_on, clients):
             yield
+
+
+def contents(profiles: Mapping[str, Any]) -> Mapping[str, str]:
+    """Each profile as the text that a history compares."""
+    return {name: canonical(content).decode() for name, content in profiles.items()}
 
 
 @contextmanager

@@ -14,10 +14,12 @@ from pathlib import Path
 import pytest
 
 from sie.testing.proxy import Answer, CutAfter, CutBefore, Fault, Hold, LandLate
+from spec.history import Watched
 from tests.faults import storage
 from tests.faults.client import Client, in_threads
 from tests.faults.cluster import Cluster, Part, open_cluster
 from tests.faults.verdict import DOCUMENTED, judge
+from tests.faults.watcher import watched
 
 # The most seconds that a fault lasts.
 _LONG_S, _SHORT_S = 5.0, 0.5
@@ -151,6 +153,8 @@ def posting(client: Client, *, clients: int, posts: int, every_s: float) -> Iter
             number = client.chance.choice(before).number if before and client.chance.random() < 0.2 else None
             answer = client.post(number=number)
             assert answer.status in DOCUMENTED, answer
+            if answer.accepted and client.chance.random() < 0.2:
+                client.read_back(answer)
             time.sleep(client.chance.uniform(0, 2 * every_s))
 
     with in_threads(post_on, clients):
@@ -160,14 +164,17 @@ def posting(client: Client, *, clients: int, posts: int, every_s: float) -> Iter
 def report(client: Client) -> None:
     said = Counter((one.status, one.code.partition("(")[0], one.unknown) for one in client.answers)
     print(f"{len(client.answers)} posts: {dict(said)}")
+    seen = Counter(one.kind for one in client.history)
+    print(f"seen: {dict(seen)}")
+    assert any(isinstance(one, Watched) and one.model for one in client.history), "watchers were told of nothing"
 
 
 def test_a_minute_of_weather_in_seconds(cluster: Cluster) -> None:
     client = Client(cluster, name="weather")
-    with posting(client, clients=4, posts=50, every_s=0.15):
+    with watched(cluster, client), posting(client, clients=4, posts=50, every_s=0.15):
         storm(cluster, random.Random(client.seed), _SHORT_S, most=2)
     report(client)
-    judge(cluster, client.answers)
+    judge(cluster, client)
 
 
 @pytest.mark.slow
@@ -175,8 +182,8 @@ def test_a_minute_of_weather_in_seconds(cluster: Cluster) -> None:
 def test_a_thousand_posts_while_everything_fails(tmp_path: Path) -> None:
     with open_cluster(tmp_path, store="s3", workers=("one", "one", "two", "two"), proxied=True) as cluster:
         client = Client(cluster, name="chaos")
-        with posting(client, clients=8, posts=1000, every_s=0.3):
+        with watched(cluster, client), posting(client, clients=8, posts=1000, every_s=0.3):
             storm(cluster, random.Random(client.seed), _LONG_S, lasting_s=60)
         report(client)
         assert any(one.accepted for one in client.answers)
-        judge(cluster, client.answers)
+        judge(cluster, client)

@@ -84,7 +84,7 @@ def through(cluster: Cluster, client: Client, fault: Fault) -> None:
     print(fault.__name__, Counter((one.status, one.code) for one in answers))
     assert {one.code for one in answers if one.refused} <= {"nats_unavailable"}
     assert 0 not in {one.status for one in answers}
-    judge(cluster, answers, since=ended)
+    judge(cluster, client, since=ended)
     confirmed(cluster, client, since=ended)
 
 
@@ -119,7 +119,7 @@ def test_killed_before_a_post_it_is_refused_and_nowhere(cluster: Cluster) -> Non
     assert max(one.took_s for one in refused) < 1  # it is known beforehand, and not waited for
     cluster.nats.start()
     ended = time.monotonic()
-    judge(cluster, client.answers, since=ended)
+    judge(cluster, client, since=ended)
     confirmed(cluster, client, since=ended)
 
 
@@ -128,10 +128,10 @@ def test_killed_after_a_post_what_was_accepted_stays(cluster: Cluster) -> None:
     accepted = client.post()
     cluster.nats.kill()
     assert (accepted.status, accepted.acked) == (201, 2)
-    judge(cluster, client.answers)
+    judge(cluster, client)
     cluster.nats.start()
     ended = time.monotonic()
-    judge(cluster, client.answers, since=ended)
+    judge(cluster, client, since=ended)
     confirmed(cluster, client, since=ended)
 
 
@@ -156,7 +156,7 @@ def test_workers_that_start_with_nobody_there_serve_their_files_and_then_converg
         client = Client(cluster)
         ended = time.monotonic()
         confirmed(cluster, client, since=ended)
-        judge(cluster, client.answers)
+        judge(cluster, client)
 
 
 def test_a_change_larger_than_nats_takes_is_accepted_and_confirmed_by_every_worker(tmp_path: Path) -> None:
@@ -166,7 +166,7 @@ def test_a_change_larger_than_nats_takes_is_accepted_and_confirmed_by_every_work
         assert added.status_code == 201
         body = added.json()
         assert (body["acked_workers"], body["worker_ack_pending"], body["warnings"]) == (2, False, [])
-        judge(cluster, ())
+        judge(cluster, Client(cluster))
         for worker in cluster.workers:
             assert "large/model" in httpx.get(f"{worker.address}/v1/models").text
 
@@ -202,4 +202,4 @@ def test_twenty_rounds_of_anything_that_can_happen_to_nats(tmp_path: Path, store
             fault = client.chance.choice(FAULTS)
             print(f"round {number}: {fault.__name__}")
             through(cluster, client, fault)
-        judge(cluster, client.answers)
+        judge(cluster, client)

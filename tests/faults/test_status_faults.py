@@ -167,7 +167,7 @@ def test_who_listens_where_a_worker_should_costs_a_router_only_that_link(tmp_pat
         assert grown < GROWTH_MOST
         assert {(one.status, one.acked, one.pending) for one in client.answers} == {(201, 1, False)}
         assert {one["url"] for one in healthy(troubled)} == {worker.address}
-        judge(cluster, client.answers)
+        judge(cluster, client)
         for url in strangers:  # none fills the log
             assert troubled.output.count(f"{url},") <= 4, troubled.output
         assert "Traceback" not in troubled.output
@@ -224,6 +224,6 @@ def test_who_dials_a_worker_and_is_no_router_does_not_disturb_those_who_are(tmp_
                 one.join()
         assert most_resident_bytes(worker) - before < GROWTH_MOST
         assert {(one.status, one.acked, one.pending) for one in client.answers} == {(201, 1, False)}
-        judge(cluster, client.answers)
+        judge(cluster, client)
         assert "Traceback" not in worker.output
         until(lambda: httpx.get(f"{worker.address}/readyz").status_code, 200, 2)

@@ -55,9 +55,9 @@ def retried(client: Client, cluster: Cluster, answers: list[Given]) -> None:
 
 def closed(client: Client, cluster: Cluster, answers: list[Given]) -> None:
     """The fault has ended: level within 2 s, then every retry is safe, and level again."""
-    judge(cluster, client.answers)
+    judge(cluster, client)
     retried(client, cluster, answers)
-    judge(cluster, client.answers)
+    judge(cluster, client)
 
 
 # -- of a write it is said what is not so
@@ -93,15 +93,15 @@ def late_round(cluster: Cluster, client: Client, *, before_the_other: bool) -> N
     assert (doubtful.status, doubtful.code, doubtful.unknown) == (503, "config_store_unavailable", True)
     if before_the_other:
         storage.calm(cluster)
-        judge(cluster, client.answers)
+        judge(cluster, client)
         assert client.post(other).status == 201
     else:
         assert client.post(other).status == 201
         storage.calm(cluster)
-        judge(cluster, client.answers)
+        judge(cluster, client)
     assert client.post(one, number=doubtful.number).status == (200 if before_the_other else 201)
     assert client.post(other, number=doubtful.number).status == 200
-    judge(cluster, client.answers)
+    judge(cluster, client)
 
 
 # -- slow, down, locked
@@ -188,10 +188,10 @@ def test_a_router_that_starts_with_wrong_credentials_serves_its_files_and_the_re
     finally:
         if router.running is None:
             router.start()
-    judge(cluster, client.answers)
+    judge(cluster, client)
     assert ready(router)
     assert client.post(router).status == 201
-    judge(cluster, client.answers)
+    judge(cluster, client)
 
 
 @pytest.mark.slow

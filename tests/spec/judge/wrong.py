@@ -1,0 +1,202 @@
+"""Histories made by hand that break one guarantee and no other: by guarantee, and by what is wrong in them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from spec.history import About, Event
+from tests.spec.judge.made import (
+    A,
+    B,
+    bookmark,
+    created,
+    holds,
+    lost,
+    read,
+    refused,
+    router,
+    served,
+    settled,
+    stands,
+    store,
+    told,
+    unchanged,
+    unknown,
+    watching,
+    worker,
+)
+
+BUNDLES = {"p": ("b",)}
+PQ = {"p": A, "q": A}
+
+WRONG: Mapping[str, Mapping[str, Sequence[Event]]] = {
+    "no-accepted-write-lost": {
+        "a listing of the store is without it": [created(1), store(5, {}, revision=7)],
+        "the store lost it and everybody follows": [created(1), settled(), store(10, {}), router(10, {})],
+        "another's entry stands at its number": [
+            created(1, profiles={"p": A}),
+            lost(1, {"q": A}),
+            settled(),
+            store(10, {"q": A}, revision=5, entries=()),
+        ],
+        "it was there already, and is not": [lost(1), unchanged(3), store(5, {}, revision=7)],
+        "a worker has not got it in the end": [created(1, bundles=BUNDLES), settled(), worker(10, {})],
+        "a router has not got it in the end": [created(1), settled(), router(10, {})],
+        "it was there and then not": [created(1), store(5), store(6, {}, revision=7, entries=())],
+    },
+    "no-ghosts": {
+        "a router lists it": [refused(1), router(5)],
+        "a worker has it": [refused(1), holds(1)],
+        "it is in the store": [refused(1, 422), store(5)],
+        "a watcher is told": [watching(0), refused(1), told(3, 1, {"p": A})],
+        "it is served": [About(source="test", holds=False), refused(1), served(5)],
+        "it is seen before another POST began": [refused(1), router(5), lost(6)],
+        "it is refused by three": [refused(1), refused(2), refused(3, 422), store(5)],
+    },
+    "one-content-per-profile": {
+        "router and store differ": [router(1), store(1, {"p": B})],
+        "read otherwise than accepted": [created(1), read(3, 1, {"p": B})],
+        "a worker changes its mind": [holds(1), holds(2, B)],
+        "served otherwise than listed": [router(1), holds(1), served(5, B)],
+        "watched otherwise than accepted": [watching(0), created(1), told(3, 1, {"p": B})],
+        "accepted with two contents": [created(1), unchanged(3, profiles={"p": B})],
+        "two of no answer, and both are seen": [lost(1), lost(1, {"p": B}), router(5), router(5, {"p": B})],
+        "both of two stores, and a third": [
+            store(1, store="S"),
+            store(1, {"p": B}, store="T"),
+            router(3, {"p": '{"max_batch_tokens":3}'}, store=""),
+        ],
+    },
+    "created-exactly-once": {
+        "two were told so": [created(1), created(1, 2)],
+        "two were told so, with keys of their own": [created(1, key="one"), created(1, key="other")],
+        "with one key and two bodies": [created(1, key="one"), created(1, profiles=PQ, key="one", revision=2)],
+        "a key is not answered as before": [created(1, key="one"), unchanged(3, key="one")],
+        "a key is answered with another number": [created(1, key="one"), created(3, 2, key="one")],
+        "the log creates it twice": [
+            created(1),
+            store(5, entries=((1, "m", ("p",)), (2, "m", ("p",)))),
+        ],
+        "the log has a gap": [store(5, PQ, entries=((1, "m", ("p",)), (3, "m", ("q",))))],
+        "the log goes back": [store(5, PQ, entries=((2, "m", ("p",)), (1, "m", ("q",))))],
+        "the log was rewritten": [
+            store(5, PQ),
+            store(6, PQ, entries=((1, "m", ("q",)), (2, "m", ("p",)))),
+        ],
+        "one number is given to two": [created(1), created(1, profiles={"q": A})],
+        "its number is another's in the log": [created(1, 2), lost(1, {"q": A}), store(5, PQ)],
+        "it was in the store before": [lost(1), store(5), created(7)],
+        "a worker had it before": [unknown(1), holds(5), created(7)],
+    },
+    "skipped-was-there": {
+        "nobody else posted it": [unchanged(1), store(5)],
+        "all others were refused": [refused(1), unchanged(3)],
+        "who created it began later": [unchanged(1), created(3)],
+        "one of two was not": [created(1, profiles=PQ, created=("q",))],
+        "whose fate is unknown began later": [unchanged(1), lost(3)],
+        "it is seen later only": [unchanged(1), router(5)],
+    },
+    "conflicts-are-real": {
+        "nobody posted anything else": [refused(1, 409)],
+        "only the same was posted": [created(1), refused(3, 409)],
+        "the other began later": [refused(1, 409), created(3, profiles={"p": B})],
+        "the other was refused": [refused(1, profiles={"p": B}), refused(3, 409)],
+        "the other cannot have happened": [created(1), lost(1, {"p": B}), refused(3, 409), store(5)],
+        "the other is of another profile": [created(1, profiles={"q": B}), refused(3, 409)],
+    },
+    "read-your-writes": {
+        "the model is not there": [created(1, 3), read(5, 3, None)],
+        "the profile is not there": [created(1, 3), read(5, 4, {"q": A})],
+        "what was there already is not": [lost(1), unchanged(3, 4), read(5, 4, {})],
+        "before the answer": [created(1, 3, end=9), read(5, 3, None)],
+    },
+    "watch-ordered": {
+        "two are swapped": [watching(0), told(1, 1), told(1, 3), told(1, 2)],
+        "the first is not after where it began": [watching(0, 3), told(1, 3), told(1, 4)],
+        "a bookmark goes back": [watching(0), told(1, 1), told(1, 2), bookmark(1, 1)],
+        "swapped after it came back": [watching(0), watching(1, 4), told(1, 5), told(1, 7), told(1, 6)],
+    },
+    "watch-unique": {
+        "at once": [watching(0), told(1, 1), told(1, 1)],
+        "later": [watching(0), told(1, 1), told(1, 2), told(1, 1)],
+        "after it came back": [watching(0), watching(1, 4), told(1, 5), told(1, 5)],
+    },
+    "watch-gap-free": {
+        "one is left out": [watching(0), told(1, 1), told(1, 3)],
+        "the first is left out": [watching(0, 4), told(1, 6)],
+        "a bookmark says more than was told": [watching(0), told(1, 1), bookmark(2, 2)],
+        "nothing was told, and a bookmark says so": [watching(0, 4), bookmark(2, 5)],
+        "one is left out after it came back": [watching(0), watching(0, 4), told(1, 5), told(1, 7)],
+    },
+    "watch-resumable": {
+        "it goes on too late": [watching(0), told(1, 1), watching(2, 1), told(3, 3)],
+        "it goes on too early": [watching(0), told(1, 1), told(1, 2), watching(2, 2), told(3, 2)],
+        "told to read anew, and told more": [watching(0), watching(2, 1, status=410), told(3, 2)],
+        "of another store": [watching(0), watching(1, 0), told(2, 1, store="T")],
+    },
+    "watch-tells-the-log": {
+        "of another model": [watching(0), told(1, 1, model="other"), store(5, {"p1": A})],
+        "of fewer profiles": [watching(0), told(1, 1, {"p": A}), store(5, PQ, entries=((1, "m", ("p", "q")),))],
+        "two are told differently": [
+            watching(0),
+            told(1, 1),
+            watching(0, watcher="other"),
+            told(1, 1, {"q": A}, watcher="other"),
+        ],
+    },
+    "acks-tell-the-truth": {
+        "nobody has it": [created(1, acked=1)],
+        "one has it and two are said to": [created(1, acked=2), holds(1)],
+        "one has it too late": [created(1, acked=1), holds(2.5)],
+        "one has some of it": [created(1, profiles=PQ, acked=1), holds(1)],
+        "of what was there already": [lost(1), unchanged(3, acked=1), holds(5)],
+        "a bundle has no worker that has it": [
+            created(1, acked=1, pending=False, bundles={"p": ("b", "c")}),
+            holds(1),
+        ],
+        "nothing is pending and nobody is there": [created(1, pending=False, bundles=BUNDLES)],
+        "it says it knows more than it has": [created(1, 4, bundles=BUNDLES), stands(3, 4)],
+        "it says so too early": [created(1, 4, bundles=BUNDLES), stands(3, 5), holds(4)],
+        "two digests of one revision": [stands(1, 4), stands(2, 4, "w2", digest="other")],
+    },
+    "traffic-is-gated": {
+        "who answers never had it": [created(1), served(3)],
+        "who answers had it later": [created(1), served(3), holds(5)],
+        "another had it": [created(1), holds(1, who="w2"), served(3)],
+        "who accepted does not know it": [created(1), served(3, "", status=404)],
+        "who found it there does not know it": [lost(1), unchanged(3), served(5, "", status=404)],
+    },
+    "everything-converges": {
+        "a router lacks what the store has": [lost(1), settled(), store(10), router(10, {})],
+        "the store lacks what a router has": [lost(1), settled(), store(10, {}), router(10)],
+        "two routers differ": [lost(1), settled(), router(10), router(10, {}, "r2")],
+        "a worker has what nobody has": [lost(1), settled(), store(10, {}), worker(10)],
+        "two workers have different parts": [
+            lost(1),
+            settled(),
+            store(10),
+            worker(10),
+            worker(10, {}, "w2", revision=1),
+        ],
+        "two workers stand at different revisions": [settled(), worker(10), worker(10, who="w2", revision=7)],
+        "two workers show different digests": [settled(), worker(10), worker(10, who="w2", digest="other")],
+        "a worker is not at the head": [settled(), store(10, heads={"b": (4, "d")}), worker(10)],
+        "a router is not at the head": [settled(), store(10), router(10, revision=7)],
+        "a worker follows another store": [settled(), store(10, store="T"), worker(10)],
+        "a router lacks what one of two stores has": [
+            settled(),
+            store(10, store="S"),
+            store(10, {"q": A}, store="T"),
+            router(10, {"q": A}, store="T"),
+        ],
+        "it was level and is not any more": [
+            settled(),
+            store(10),
+            router(10),
+            lost(11, {"q": A}),
+            settled(20),
+            store(20, PQ),
+            router(20),
+        ],
+    },
+}
