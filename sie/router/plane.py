@@ -17,10 +17,11 @@ from sie.bus.broker import BrokerLink
 from sie.bus.contract import Bus
 from sie.bus.joined import JoinedBus
 from sie.bus.local import LocalBus
+from sie.catalog.catalog import Catalog
 from sie.catalog.change import ChangeLimits
 from sie.catalog.digest import bundle_config_hash
 from sie.errors import StoreCorrupt, StoreUnavailable
-from sie.files import load_catalog
+from sie.files import FileFault, load_catalog
 from sie.router.fleet import Fleet
 from sie.router.head import Head
 from sie.router.reconcile import Reconcile
@@ -92,10 +93,14 @@ class ConfigPlane:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Edges:
-    """Where a config plane touches the world: None is what the settings name. A simulation has edges of its own."""
+    """Where a config plane touches the world: None is what the settings name. A simulation has edges of its own.
+
+    `load`: the catalog before any entry, numbered from an origin on, and what is wrong with its files.
+    """
 
     open_store: Callable[[], Awaitable[Store]] | None = None
     broker: BrokerLink | None = None
+    load: Callable[[Settings, int], tuple[Catalog, Sequence[FileFault]]] = load_catalog
 
 
 @asynccontextmanager
@@ -108,7 +113,7 @@ async def open_plane(settings: Settings, edges: Edges | None = None) -> AsyncIte
     edges = edges if edges is not None else Edges()
     opening = edges.open_store or partial(open_store, settings)
     store = await _reach(opening)
-    catalog, faults = load_catalog(settings, store.origin if store is not None else 0)
+    catalog, faults = edges.load(settings, store.origin if store is not None else 0)
     for fault in faults:
         log.error("left out %s", fault.message)
     near, fleet, watch = LocalBus(), Fleet(settings.ack_patience_s), Watch(settings)

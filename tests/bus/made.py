@@ -9,6 +9,7 @@ from typing import TypeVar
 
 import trio
 
+from sie.bus.broker import BrokerLink
 from sie.bus.catchup import AnswerSync
 from sie.bus.contract import Elsewhere, Hint, Notice, Nudge, Reminder
 from sie.bus.nats import Described, NatsBus
@@ -74,10 +75,12 @@ def settings_for(server: NatsServer, **more: object) -> Settings:
 
 
 @asynccontextmanager
-async def running(settings: Settings, *, name: str = "router-1") -> AsyncIterator[NatsBus]:
+async def running(
+    settings: Settings, *, name: str = "router-1", broker: BrokerLink | None = None
+) -> AsyncIterator[NatsBus]:
     """A bus, started and not waited for; at the end it is stopped, and its thread must be gone."""
     before = bus_threads()
-    bus = NatsBus(settings, name=name, describe=describe)
+    bus = NatsBus(settings, name=name, describe=describe, broker=broker)
     async with trio.open_nursery() as nursery:
         await nursery.start(bus.run)
         yield bus

@@ -14,12 +14,16 @@ from sie.bus.local import LocalBus
 from sie.bus.nats import NatsBus
 from tests.bus.made import connected, next_elsewhere, next_notice, notice, reminder, settings_for, wait_nudged
 from tests.bus.natsserver import NatsServer
+from tests.simulation.edges import simulated_bus
 
 
-@pytest.fixture(params=["local", "nats"])
+@pytest.fixture(params=["local", "nats", "simulated"])
 async def bus(request: pytest.FixtureRequest, shared_nats: NatsServer) -> AsyncIterator[Bus]:
     if request.param == "local":
         yield LocalBus()
+    elif request.param == "simulated":
+        async with simulated_bus(settings_for(shared_nats)) as simulated:
+            yield simulated
     else:
         async with connected(settings_for(shared_nats)) as nats:
             yield nats

@@ -11,13 +11,14 @@ import trio
 from sie.errors import RevisionTaken, SieError
 from sie.store.contract import Store
 from sie.testing.store import FaultyStore
+from tests.simulation.edges import simulated_store
 from tests.store.samples import entry, local, memory
 from tests.store.shared import Shared
 
 _KINDS = ["memory", "local", "s3", "gcs", pytest.param("weed", marks=pytest.mark.slow)]
 
 
-@pytest.fixture(params=[*_KINDS, "memory, no faults", "local, no faults"])
+@pytest.fixture(params=[*_KINDS, "memory, no faults", "local, no faults", "simulated"])
 def kind(request: pytest.FixtureRequest) -> tuple[str, Shared | None]:
     name: str = request.param
     return name, request.getfixturevalue(name) if name in ("s3", "gcs", "weed") else None
@@ -26,6 +27,10 @@ def kind(request: pytest.FixtureRequest) -> tuple[str, Shared | None]:
 @pytest.fixture
 async def store(kind: tuple[str, Shared | None], tmp_path: Path) -> AsyncIterator[Store]:
     name, shared = kind
+    if name == "simulated":
+        async with simulated_store() as simulated:
+            yield simulated
+        return
     inner: Store
     if shared is not None:
         inner = await shared.open()

@@ -1,0 +1,105 @@
+"""What schedules have found, each as the shortest that still shows it; a fault planted anew is seen by it again."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import multiprocessing
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pytest
+
+from sie.testing.simulation.run import run
+from sie.testing.simulation.schedule import DENSE, SGLANG, Ask, Cluster, Crash, Post, Schedule, Storm
+from sie.testing.simulation.store import StoreWeather
+from tests.simulation.mutations import MUTATIONS
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """`guarantee`: what was broken; `planted`: the mutation that breaks it again."""
+
+    schedule: Schedule
+    guarantee: str
+    planted: str
+
+
+FOUND: Mapping[str, Found] = {
+    # A router that heard of a change read the store and told those behind, as did each that heard that.
+    "routers told each other's news again without end": Found(
+        Schedule(
+            seed="40",
+            cluster=Cluster(
+                routers=3,
+                bundles=("default",),
+                stores="shared",
+                restore=True,
+                shared_readers=False,
+                bus=True,
+                bus_key=True,
+                snapshot_every=250,
+            ),
+            actions=[
+                Post(
+                    at=0.7469211272377736,
+                    router=1,
+                    model="org/m0",
+                    profiles=(("default", DENSE, 0), ("p1", SGLANG, 0)),
+                )
+            ],
+        ),
+        "nobody-floods",
+        "news-is-answered-with-news",
+    ),
+    # Started again while its store was away, a router served what files say, and called the rest unknown.
+    "a router that could not read its store yet answered 404": Found(
+        Schedule(
+            seed="1707",
+            cluster=Cluster(
+                routers=1,
+                bundles=("default", "sglang", "default"),
+                stores="shared",
+                restore=True,
+                shared_readers=False,
+                bus=True,
+                bus_key=False,
+                snapshot_every=3,
+            ),
+            actions=[
+                Post(
+                    at=0.9706379628663628,
+                    router=0,
+                    model="org/m2",
+                    profiles=(("default", DENSE, 0), ("p2", "extends:default", 0)),
+                ),
+                Crash(at=1.2535652802748491, who="router", number=0, steps=0, back_s=0.060082429532989236),
+                Storm(
+                    at=1.2838707194612102,
+                    weather=StoreWeather(refused=0.1, lost=0.3, unheard=0.1, late=0.3),
+                    for_s=2.9499478753534305,
+                ),
+                Ask(at=3.9706379628663626, router=0, model="org/m2", profile="p2"),
+            ],
+        ),
+        "traffic-is-gated",
+        "what-was-not-read-is-absent",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", FOUND)
+def test_what_was_found_once_is_not_found_again(what: str) -> None:
+    assert run(FOUND[what].schedule).broken == ()
+
+
+@pytest.mark.parametrize("what", FOUND)
+def test_what_was_found_once_would_be_seen_again(what: str) -> None:
+    found = FOUND[what]
+    forking = multiprocessing.get_context("forkserver")
+    plant = MUTATIONS[found.planted].plant
+    with concurrent.futures.ProcessPoolExecutor(1, mp_context=forking, initializer=plant) as pool:
+        assert found.guarantee in pool.submit(broken, found.schedule).result(timeout=60)
+
+
+def broken(schedule: Schedule) -> set[str]:
+    return {name for name, _ in run(schedule).broken}
