@@ -62,7 +62,7 @@ class AskRouters:
             try:
                 found = await self._bus.sync(bundle, known, digest)
                 self.trouble = None
-                self._doubt.settle(digest)
+                self._doubt.settle(digest, known, found)
             except BusUnavailable as fault:
                 self.trouble = _told(self.trouble, f"no router can be asked over NATS: {fault.message}")
             asking.cancel_scope.cancel(reason="answered, or refused")
@@ -105,8 +105,9 @@ class ReadStore:
                 self._head = self._new()
             return None
         self.trouble = None
-        self._doubt.settle(digest)
-        return await catch_up(self._head, bundle, known, digest)
+        found = await catch_up(self._head, bundle, known, digest)
+        self._doubt.settle(digest, known, found)
+        return found
 
     async def aclose(self) -> None:
         await self._head.aclose()
@@ -139,8 +140,11 @@ class _Doubt:
         digest = "" if self._known.gap else self._known.catalog.digest(self._known.name)
         return "" if digest == self._settled else digest
 
-    def settle(self, digest: str) -> None:
-        self._settled = digest or self._settled
+    def settle(self, digest: str, known: Mapping[str, int], found: CaughtUp) -> None:
+        """It was told, for an answer to what is known. One that has news did not look at the digest: see `catch_up`."""
+        said = {part.store: part.revision for part in found.parts}
+        if known.keys() == said.keys() and all(known[store] >= revision for store, revision in said.items()):
+            self._settled = digest or self._settled
 
 
 def _told(before: str | None, now: str) -> str:

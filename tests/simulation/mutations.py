@@ -44,7 +44,8 @@ from sie.router.writer import Writer, _Ticket
 from sie.store.append import append_surely
 from sie.store.contract import Store
 from sie.wire.status import WorkerStatus
-from sie.worker.follow import BundleCatalog
+from sie.worker.follow import BundleCatalog, CaughtUp
+from sie.worker.truth import _Doubt
 from sie.worker.worker import Worker
 
 
@@ -362,6 +363,13 @@ def what_was_not_read_is_absent() -> None:
     _patch(Head, looking_up=_as_it_is)
 
 
+def a_doubt_is_settled_unheard() -> None:
+    def settle(self: _Doubt, digest: str, known: Mapping[str, int], found: CaughtUp) -> None:
+        self._settled = digest or self._settled
+
+    _patch(_Doubt, settle=settle)
+
+
 def a_snapshot_holds_what_is_not_stored() -> None:
     """As one that is named after a number it has not got to."""
 
@@ -402,6 +410,7 @@ MUTATIONS: Mapping[str, Mutation] = {
         (handlers_commit_themselves, "no writer", "each request's handler commits, side by side"),
         (news_is_answered_with_news, "echo", "routers answer each other's news by telling them again"),
         (what_was_not_read_is_absent, "early 404", "a model in a store that was not read yet is said not to exist"),
+        (a_doubt_is_settled_unheard, "stale truth", "a digest counts as compared although the answer had other news"),
         (a_snapshot_holds_what_is_not_stored, "snapshot", "a snapshot counts an entry that it does not hold"),
     )
 }

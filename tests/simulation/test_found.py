@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from sie.testing.simulation.broker import BusWeather
 from sie.testing.simulation.run import run
 from sie.testing.simulation.schedule import DENSE, SGLANG, Ask, Cluster, Crash, Post, Schedule, Storm
 from sie.testing.simulation.store import StoreWeather
@@ -83,6 +84,48 @@ FOUND: Mapping[str, Found] = {
         ),
         "traffic-is-gated",
         "what-was-not-read-is-absent",
+    ),
+    # A worker that knew more of a lost store than any router was never told so, once it had asked at the wrong moment.
+    "workers went on serving what no router knew any more": Found(
+        Schedule(
+            seed="380",
+            cluster=Cluster(
+                routers=2,
+                bundles=("sglang", "sglang", "default"),
+                stores="memory",
+                restore=True,
+                shared_readers=False,
+                bus=True,
+                bus_key=True,
+                snapshot_every=3,
+            ),
+            actions=[
+                Storm(at=0.48877215650812905, weather=BusWeather(drop=0.2, double=0.6), for_s=0.45686246029790634),
+                Post(
+                    at=0.49574132230583184,
+                    router=0,
+                    model="org/r0-m0",
+                    profiles=(("default", DENSE, 0),),
+                    patience_s=0.05,
+                ),
+                Post(
+                    at=0.8070812697995724,
+                    router=0,
+                    model="org/r0-m0",
+                    profiles=(("p2", "extends:default", 0),),
+                    patience_s=0.05,
+                ),
+                Post(
+                    at=0.8101710326459532,
+                    router=0,
+                    model="org/r0-m1",
+                    profiles=(("default", DENSE, 0), ("p2", SGLANG, 0)),
+                ),
+                Crash(at=0.8251142288748681, who="router", number=0, steps=1, back_s=0.05706135547046969),
+            ],
+        ),
+        "everything-converges",
+        "a-doubt-is-settled-unheard",
     ),
 }
 

@@ -134,24 +134,34 @@ class Schedule:
     actions: Sequence[Action]
 
 
+# How often a post comes within milliseconds of another: most of what can be lost is lost in a race.
+_RACING = 0.4
+
+
 def draw(seed: int) -> Schedule:
     """The schedule of a seed; the same for ever, as long as this function stays as it is."""
     chance = random.Random(seed)
     cluster = _cluster(chance)
-    actions: list[Action] = [_post(chance, cluster) for _ in range(chance.randint(2, 6))]
-    for post in list(actions):
-        assert isinstance(post, Post)
+    actions: list[Action] = []
+    for _ in range(chance.randint(2, 6)):
+        post = _post(chance, cluster)
+        if actions and chance.random() < _RACING:
+            post = replace(post, at=actions[-1].at + chance.choice((0.0, 0.002, 0.006)) * chance.random())
+        actions.append(post)
+    for said in list(actions):
+        assert isinstance(said, Post)
         if chance.random() < 0.4:
-            profile = chance.choice(post.profiles)[0]
-            at = post.at + chance.choice((0.004, 0.008, 0.02, 0.1, 1.0, 3.0))
-            actions.append(Ask(at=at, router=chance.randrange(cluster.routers), model=post.model, profile=profile))
+            profile = chance.choice(said.profiles)[0]
+            at = said.at + chance.choice((0.004, 0.008, 0.02, 0.1, 1.0, 3.0))
+            actions.append(Ask(at=at, router=chance.randrange(cluster.routers), model=said.model, profile=profile))
         if chance.random() < 0.15:  # said again, as by somebody who has forgotten that it was
-            again = replace(post, at=post.at + 3 * chance.random(), router=chance.randrange(cluster.routers))
-            if cluster.stores == "shared" or again.router == post.router:
+            again = replace(said, at=said.at + 3 * chance.random(), router=chance.randrange(cluster.routers))
+            if cluster.stores == "shared" or again.router == said.router:
                 actions.append(again)
     if chance.random() < 0.35:
         actions.append(Watch(at=_when(chance), router=chance.randrange(cluster.routers)))
-    actions += [_fault(chance, cluster) for _ in range(chance.choice((0, 1, 1, 2, 2, 3, 4)))]
+    posts = [one.at for one in actions if isinstance(one, Post)]
+    actions += [_fault(chance, cluster, posts) for _ in range(chance.choice((0, 1, 1, 2, 2, 3, 4)))]
     if cluster.stores != "memory" and chance.random() < 0.03:
         number = 0 if cluster.stores == "shared" else chance.randrange(cluster.routers)
         actions.append(Wipe(at=_when(chance), number=number))
@@ -220,8 +230,10 @@ def _number(chance: random.Random) -> int:
     return int(chance.random() < 0.15)
 
 
-def _fault(chance: random.Random, cluster: Cluster) -> Action:
-    at, for_s = _when(chance), chance.choice((0.05, 0.5, 1.5, 4.0)) * chance.uniform(0.5, 1.5)
+def _fault(chance: random.Random, cluster: Cluster, posts: Sequence[float]) -> Action:
+    """Often while a post is on its way."""
+    at = max(0.0, chance.choice(posts) + chance.uniform(-0.02, 0.02)) if chance.random() < 0.4 else _when(chance)
+    for_s = chance.choice((0.05, 0.5, 1.5, 4.0)) * chance.uniform(0.5, 1.5)
     who: Literal["router", "worker"] = "router" if not cluster.bundles or chance.random() < 0.5 else "worker"
     number = chance.randrange(cluster.routers if who == "router" else len(cluster.bundles))
     kind = chance.choices(("crash", "cut", "down", "bus", "store"), (4, 3, 2, 3, 4))[0]
