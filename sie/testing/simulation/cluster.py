@@ -158,13 +158,17 @@ class SimulatedCluster:
             disk.down = down
 
     def _crash(self, action: Crash) -> None:
-        life = self._process(action).life
+        process = self._process(action)
+        life = process.life
         begin = self._begin_router if action.who == "router" else self._begin_worker
 
         def crash() -> None:
             if life.alive:
                 self._world.note(f"{life.name} is killed")
                 life.end("killed")
+                if isinstance(process, SimulatedRouter) and (memory := process.memory) is not None:
+                    # What is lost with it may have been seen: nobody else can tell that there was such a store.
+                    self._world.seen.append(self._listed(memory.id, memory.origin, memory._entries))
                 self._world.at(action.back_s, partial(begin, action.number))
 
         if action.steps and life.alive:
