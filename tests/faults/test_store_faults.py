@@ -82,6 +82,7 @@ def test_a_write_that_lands_after_its_number_went_to_another_changes_nothing(clu
     late_round(cluster, Client(cluster, name="late"), before_the_other=False)
 
 
+@pytest.mark.slow
 def test_a_write_that_lands_after_it_was_called_unknown_is_there_once(cluster: Cluster) -> None:
     late_round(cluster, Client(cluster, name="landed"), before_the_other=True)
 
@@ -129,6 +130,7 @@ def slow_round(cluster: Cluster, client: Client, seconds: float) -> None:
     closed(client, cluster, answers)
 
 
+@pytest.mark.slow
 def test_a_store_that_is_slower_than_anybody_waits_costs_an_answer_and_nothing_else(cluster: Cluster) -> None:
     slow_round(cluster, Client(cluster, name="slow"), 2)
 

@@ -9,7 +9,8 @@ import pytest
 from spec.case import read_cases
 from tests.spec.arrangements import ARRANGEMENTS
 
-_SLOW = {"a cluster on s3", "a cluster on gcs"}
+# The two that stay meet nearly every case between them.
+_SLOW = {"one process", "a router alone", "a cluster on s3", "a cluster on gcs"}
 
 
 @pytest.mark.parametrize(
