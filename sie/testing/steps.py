@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias, TypeVar, cast
 
 import trio
-from trio._core import _run as scheduler
+
+from sie.testing.scheduling import same_order
 
 T = TypeVar("T")
 
@@ -125,7 +126,7 @@ async def _every_step(play: Callable[[_Stop], Awaitable[None]], what: str, seed:
     for step in range(most):
         stop = _Stop(step)
         try:
-            with _same_order(seed):
+            with same_order(seed):
                 await play(stop)
         except Exception as fault:
             how = f"{what} at step {step}, at {stop.where}" if stop.where else f"not {what}, in {stop.seen} steps"
@@ -262,18 +263,3 @@ async def _unwrapped(context: AbstractAsyncContextManager[T]) -> AsyncIterator[T
             fault = error
     if fault is not None:
         raise fault
-
-
-@contextmanager
-def _same_order(seed: int) -> Iterator[None]:
-    """Have Trio choose among tasks that could run as it chose the last time; it is by design left to chance.
-
-    In the way in which Trio itself has it done under Hypothesis, for which there is no public name.
-    """
-    before = scheduler._ALLOW_DETERMINISTIC_SCHEDULING
-    vars(scheduler)["_ALLOW_DETERMINISTIC_SCHEDULING"] = True
-    scheduler._r.seed(seed)
-    try:
-        yield
-    finally:
-        vars(scheduler)["_ALLOW_DETERMINISTIC_SCHEDULING"] = before

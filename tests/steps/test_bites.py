@@ -26,8 +26,10 @@ from sie.store.memory import MemoryStore
 from sie.testing.steps import StepFailed, cancel_at_every_step
 from sie.worker.follow import BundleCatalog, Part
 from sie.worker.pipeline import Pipeline
-from tests.steps.table import CASES, Place
+from tests.steps.table import CASES, Place, load
 from tests.steps.test_crash import LEGACY, ONE, SAME_MODEL, crash_everywhere, in_memory
+
+load()
 
 Plant = Callable[[pytest.MonkeyPatch], None]
 

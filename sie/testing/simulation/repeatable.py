@@ -1,4 +1,3 @@
-# Rule: this depends on names inside trio, checked when it is imported; nothing else in the package does.
 """Everything that differs from run to run, drawn from a seed: scheduling, chance, secrets, clocks and threads."""
 
 from __future__ import annotations
@@ -14,18 +13,15 @@ from typing import Any, TypeVar
 from unittest import mock
 
 import trio
-from trio._core import _run as trio_run
 
 import sie.router.head
 import sie.turns
+from sie.testing.scheduling import same_order
 
 T = TypeVar("T")
 
 # As it was for every entry and every store of every run: Unix seconds, 2026-01-01.
 EPOCH_S = 1_767_225_600.0
-
-assert hasattr(trio_run, "_ALLOW_DETERMINISTIC_SCHEDULING"), "this trio cannot be made to schedule repeatably"
-assert isinstance(trio_run._r, random.Random), "this trio cannot be made to schedule repeatably"
 
 
 @contextmanager
@@ -36,14 +32,14 @@ def repeatable(seed: str) -> Iterator[None]:
     was asked for. Wall clocks follow Trio's; a turn's (sie.turns) is over whenever chance will have it.
     """
     chance = random.Random(seed)
-    outside, scheduling = random.getstate(), trio_run._r.getstate()
+    outside = random.getstate()
     random.seed(chance.random())
-    trio_run._r.seed(chance.random())
+    order = chance.random()
     names, turns = random.Random(chance.random()), _Turns(random.Random(chance.random()))
     try:
         with ExitStack() as stack:
+            stack.enter_context(same_order(order))
             for where, name, replacement in (
-                (trio_run, "_ALLOW_DETERMINISTIC_SCHEDULING", True),
                 (trio.to_thread, "run_sync", _at_once),
                 (secrets, "token_hex", lambda nbytes=16: names.randbytes(nbytes).hex()),
                 (time, "time", _wall),
@@ -54,7 +50,6 @@ def repeatable(seed: str) -> Iterator[None]:
             yield
     finally:
         random.setstate(outside)
-        trio_run._r.setstate(scheduling)
 
 
 async def _at_once(work: Callable[..., T], *args: Any, **said: Any) -> T:
