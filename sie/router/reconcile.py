@@ -155,7 +155,7 @@ class Reconcile:
             log.debug("the config store cannot be read: %s", fault.message)
             return
         if self._nats is not None and self._writer.head.store_id != store:
-            await self._say_heads(self._nats)
+            await self._say_heads(self._nats, asks=True)  # others may know what the one before it said
 
     async def _say_heads(self, nats: NatsBus, *, asks: bool = False) -> None:
         """Where this router stands: whoever has less looks for the rest, and who has another store's learns that."""

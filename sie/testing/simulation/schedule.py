@@ -161,7 +161,12 @@ def draw(seed: int) -> Schedule:
     if chance.random() < 0.35:
         actions.append(Watch(at=_when(chance), router=chance.randrange(cluster.routers)))
     posts = [one.at for one in actions if isinstance(one, Post)]
+    said_of = [one.model for one in actions if isinstance(one, Post)]
     actions += [_fault(chance, cluster, posts) for _ in range(chance.choice((0, 1, 1, 2, 2, 3, 4)))]
+    for crash in [one for one in actions if isinstance(one, Crash) and one.who == "router"]:
+        if chance.random() < 0.5:  # of what it knew before, while it comes back
+            at, model = crash.at + crash.back_s + 3 * chance.random(), chance.choice(said_of)
+            actions.append(Ask(at=at, router=crash.number, model=model, profile="default"))
     if cluster.stores != "memory" and chance.random() < 0.03:
         number = 0 if cluster.stores == "shared" else chance.randrange(cluster.routers)
         actions.append(Wipe(at=_when(chance), number=number))
@@ -248,6 +253,9 @@ def _fault(chance: random.Random, cluster: Cluster, posts: Sequence[float]) -> A
         slow_s, often = chance.choice((0.003, 0.1, 0.5)), (0.0, 0.0, 0.2, 0.6)
         drop, double, reorder = (chance.choice(often) for _ in range(3))
         return Storm(at=at, for_s=for_s, weather=BusWeather(slow_s=slow_s, drop=drop, double=double, reorder=reorder))
+    if chance.random() < 0.3:  # silence from one end to the other, longer than anybody tries
+        silence = {chance.choice(("lost", "unheard", "late")): 1.0}
+        return Storm(at=at, for_s=chance.uniform(3, 7), weather=StoreWeather(**silence))
     refused, lost, unheard, late = (chance.choice((0.0, 0.0, 0.1, 0.3)) for _ in range(4))
     slow_s = chance.choice((0.004, 0.05, 1.0))
     return Storm(
