@@ -14,7 +14,7 @@ RARE = frozenset(
         "a-doubt-is-settled-unheard",
         "a-gap-counts-as-applied",
         "a-publish-that-fails-is-an-error",
-        "a-read-error-looks-like-nothing",
+        "news-is-answered-with-news",  # and seen in test_found.py each time
         "our-own-entry-is-taken-for-anothers",
         "silence-is-answered-as-refusal",
         "silence-is-not-asked-again",
