@@ -20,7 +20,8 @@ from sie.bus.local import LocalBus
 from sie.catalog.catalog import Catalog
 from sie.catalog.change import ChangeLimits
 from sie.catalog.digest import bundle_config_hash
-from sie.errors import StoreCorrupt, StoreUnavailable
+from sie.catalog.model import Model
+from sie.errors import ModelNotFound, StoreCorrupt, StoreUnavailable
 from sie.files import FileFault, load_catalog
 from sie.router.fleet import Fleet
 from sie.router.head import Head
@@ -65,6 +66,14 @@ class ConfigPlane:
             known = digest, await trio.to_thread.run_sync(bundle_config_hash, models)
             self._hashes[bundle] = known
         return known[1]
+
+    def model(self, model_id: str) -> Model:
+        """Raises ModelNotFound; StoreUnavailable where it may lie in a store that has not been read yet."""
+        model = self.head.catalog.find(model_id)
+        if model is None:
+            with self.head.looking_up():
+                raise ModelNotFound(f"no model {model_id[:200]!r}", model_id=model_id[:200])
+        return model
 
     async def wait_revision(self, revision: int) -> None:
         """Return once the catalog is the fold of so many entries; look into the store first."""

@@ -16,7 +16,6 @@ from sie.catalog.spec import parse_spec, route
 from sie.errors import (
     BundleNotFound,
     MissingField,
-    ModelNotFound,
     ParseError,
     ValidationError,
 )
@@ -47,10 +46,7 @@ def config_blueprint(plane: ConfigPlane, access: Access) -> Blueprint:
 
     @routes.get("/models/<path:model_id>")
     async def show_model(model_id: str) -> Response:
-        model = plane.head.catalog.find(model_id)
-        if model is None:
-            with plane.head.looking_up():
-                raise ModelNotFound(f"no model {model_id[:200]!r}", model_id=model_id[:200])
+        model = plane.model(model_id)
         # In a thread: the largest model that is taken makes 200 ms of YAML.
         return _yaml(await trio.to_thread.run_sync(write_document, model.document))
 

@@ -183,9 +183,9 @@ class SimulatedCluster:
         if action.off == "bus" and process.link is not None:
             process.link.part()
             later(action.for_s, process.link.heal)
-        elif action.off == "store" and (store := process.store) is not None:
-            store.cut = True
-            later(action.for_s, partial(setattr, store, "cut", False))
+        elif action.off == "store":
+            process.life.cut_from_store = True
+            later(action.for_s, partial(setattr, process.life, "cut_from_store", False))
         elif action.off == "status" and self._workers:
             router = process if isinstance(process, SimulatedRouter) else self._routers[0]
             worker = action.number % len(self._workers)
@@ -206,8 +206,7 @@ class SimulatedCluster:
         for one in processes:
             if one.link is not None and one.link.cut:
                 one.link.heal()
-            if one.store is not None:
-                one.store.cut = False
+            one.life.cut_from_store = False
         for router in self._routers:
             for worker in range(len(self._workers)):
                 router.rejoin(worker)

@@ -11,7 +11,7 @@ from werkzeug.datastructures import Headers
 
 from sie.catalog.catalog import Catalog
 from sie.catalog.spec import parse_spec, route
-from sie.errors import ModelNotFound, SieError
+from sie.errors import SieError
 from sie.files import FileFault, load_catalog
 from sie.flow import answer_post
 from sie.router.forward import Forwarder
@@ -24,7 +24,7 @@ from sie.store.contract import Store
 from sie.store.memory import MemoryStore
 from sie.testing.simulation.broker import Broker, Link
 from sie.testing.simulation.repeatable import EPOCH_S
-from sie.testing.simulation.store import Disk, SimulatedStore, open_simulated
+from sie.testing.simulation.store import Disk, open_simulated
 from sie.testing.simulation.worker import SimulatedWorker, contents
 from sie.testing.simulation.world import Life, World
 from sie.wire.envelope import config_answer, inference_answer
@@ -57,7 +57,6 @@ class SimulatedRouter:
     ) -> None:
         self.life = life
         self.link = Link(broker, life, settings) if broker is not None else None
-        self.store: SimulatedStore | None = None
         self.plane: ConfigPlane | None = None
         self._unreachable: set[int] = set()  # workers, by number
         self._parted = trio.Event()
@@ -105,7 +104,7 @@ class SimulatedRouter:
         self._handlers.start_soon(handle)
         with trio.move_on_after(patience_s):
             async with trio.open_nursery() as waiting:
-                waiting.start_soon(_end_when, self.life.over, waiting.cancel_scope)
+                waiting.start_soon(self.life.take_along, waiting.cancel_scope)
                 await done.wait()
                 waiting.cancel_scope.cancel(reason="answered")
         hanging_up.cancel(reason="the client has hung up")
@@ -146,10 +145,7 @@ class SimulatedRouter:
         assert self.plane is not None
         try:
             await self.plane.reach(Headers({MIN_REVISION: str(at_least)}))
-            found = self.plane.head.catalog.find(model)
-            if found is None:
-                with self.plane.head.looking_up():
-                    raise ModelNotFound(model)
+            found = self.plane.model(model)
         except SieError as fault:
             return Reply(config_answer(fault).status)
         return Reply(200, contents(found))
@@ -185,13 +181,7 @@ class SimulatedRouter:
             await trio.lowlevel.checkpoint()
             self.memory = MemoryStore(now=lambda: EPOCH_S + self._world.now + self._skew_s)
             return self.memory
-        return await open_simulated(
-            self._disk, self.life, timeout_s=self._settings.store_timeout_s, kept=self._keep_store
-        )
-
-    def _keep_store(self, store: SimulatedStore) -> None:
-        store.cut = self.store is not None and self.store.cut
-        self.store = store
+        return await open_simulated(self._disk, self.life, timeout_s=self._settings.store_timeout_s)
 
     async def _keep_linked(self, number: int) -> None:
         """As a link to a worker: told at once and at every change, in order; gone when the worker is, or is silent."""
@@ -202,7 +192,7 @@ class SimulatedRouter:
                 await trio.sleep(self._settings.status_redial_s * self._chance.uniform(0.2, 1))
                 continue
             async with trio.open_nursery() as watching:
-                watching.start_soon(_end_when, worker.life.over, watching.cancel_scope)
+                watching.start_soon(worker.life.take_along, watching.cancel_scope)
                 watching.start_soon(self._end_when_parted, number, watching.cancel_scope)
                 watching.start_soon(self._listen, worker)
             if not worker.life.over.is_set():  # then it is silence that ended this
@@ -225,8 +215,3 @@ class SimulatedRouter:
 
     def _way(self) -> float:
         return 0.002 * self._chance.random()
-
-
-async def _end_when(over: trio.Event, scope: trio.CancelScope) -> None:
-    await over.wait()
-    scope.cancel(reason="the other end is gone")

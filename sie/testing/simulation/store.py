@@ -63,7 +63,7 @@ class Disk:
 
 
 class SimulatedStore:
-    """A Store: one process's view of a disk. `cut`: the process cannot reach it."""
+    """A Store: one process's view of a disk."""
 
     durable = True
     origin = 0
@@ -71,7 +71,6 @@ class SimulatedStore:
     def __init__(self, disk: Disk, life: Life, *, timeout_s: float) -> None:
         self.id = disk.id
         self.place = "simulated"
-        self.cut = False
         self._disk = disk
         self._life = life
         self._timeout_s = timeout_s
@@ -127,7 +126,7 @@ class SimulatedStore:
             await trio.sleep(there_s)
             raise StoreUnavailable("refused by the weather")
         fate -= weather.refused
-        lost = self.cut or self._disk.down or fate < weather.lost
+        lost = self._life.cut_from_store or self._disk.down or fate < weather.lost
         late = not lost and fate - weather.lost < weather.late
         heard = not lost and not late and fate - weather.lost - weather.late >= weather.unheard
 
@@ -153,12 +152,9 @@ class SimulatedStore:
         return outcome[0]
 
 
-async def open_simulated(
-    disk: Disk, life: Life, *, timeout_s: float, kept: Callable[[SimulatedStore], None]
-) -> SimulatedStore:
-    """As the opening of a shared store: it must answer once. `kept` gets what was opened."""
+async def open_simulated(disk: Disk, life: Life, *, timeout_s: float) -> SimulatedStore:
+    """As the opening of a shared store: it must answer once."""
     store = SimulatedStore(disk, life, timeout_s=timeout_s)
-    kept(store)
     await store.load_legacy()
     store.id = disk.id
     return store

@@ -6,6 +6,7 @@ import json
 
 import trio
 
+from sie.catalog.canonical import canonical
 from sie.errors import RevisionGone, SieError
 from sie.router.watch import Watch
 from sie.testing.simulation.world import Life, World
@@ -33,7 +34,7 @@ class Watcher:
         store, since = (watch.store, watch.head) if self._place is None else _read(self._place)
         self._come(store, since)
         async with trio.open_nursery() as watching:
-            watching.start_soon(_until, life, watching.cancel_scope)
+            watching.start_soon(life.take_along, watching.cancel_scope)
             async with watcher:
                 async for content in watcher:
                     self._hear(content)
@@ -59,20 +60,11 @@ class Watcher:
                     store=said["store"],
                     revision=said["revision"],
                     model=said.get("model_id", ""),
-                    profiles={name: _canonical(one) for name, one in said.get("profiles", {}).items()},
+                    profiles={name: canonical(one).decode() for name, one in said.get("profiles", {}).items()},
                 )
             )
-
-
-def _canonical(content: object) -> str:
-    return json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
 def _read(place: str) -> tuple[str, int]:
     store, _, revision = place.rpartition(":")
     return store, int(revision)
-
-
-async def _until(life: Life, scope: trio.CancelScope) -> None:
-    await life.over.wait()
-    scope.cancel(reason="the router has ended")

@@ -14,7 +14,7 @@ from sie.catalog.model import Model
 from sie.services import open_services
 from sie.settings import Settings
 from sie.testing.simulation.broker import Broker, Link
-from sie.testing.simulation.store import Disk, SimulatedStore, open_simulated
+from sie.testing.simulation.store import Disk, open_simulated
 from sie.testing.simulation.world import Life, World
 from sie.wire.status import WorkerStatus
 from sie.worker.compute import Compute
@@ -42,7 +42,6 @@ class SimulatedWorker:
     ) -> None:
         self.life = life
         self.url = f"http://worker-{number}"
-        self.store: SimulatedStore | None = None
         self.link = Link(broker, life, settings) if broker is not None else None
         self._settings = settings
         self._world = world
@@ -85,15 +84,9 @@ class SimulatedWorker:
 
     def _truth(self, nats: NatsBus | None) -> Truth:
         if self._disk is not None:
-            opening = partial(
-                open_simulated, self._disk, self.life, timeout_s=self._settings.store_timeout_s, kept=self._keep
-            )
+            opening = partial(open_simulated, self._disk, self.life, timeout_s=self._settings.store_timeout_s)
             return ReadStore(self._settings, self._catalog.files_only, self.known, opening)
         return AskRouters(nats, self.known) if nats is not None else FilesOnly()
-
-    def _keep(self, store: SimulatedStore) -> None:
-        store.cut = self.store is not None and self.store.cut
-        self.store = store
 
     def status(self) -> WorkerStatus:
         """How it stands, written down before anybody else can learn of it."""

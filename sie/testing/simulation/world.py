@@ -59,11 +59,17 @@ class Life:
     def __init__(self, name: str) -> None:
         self.name = name
         self.over = trio.Event()
+        self.cut_from_store = False  # it cannot reach one, whichever it has open
         self.scope = trio.CancelScope()
 
     @property
     def alive(self) -> bool:
         return not self.over.is_set()
+
+    async def take_along(self, scope: trio.CancelScope) -> None:
+        """Cancel what somebody else does with this process, once it has ended."""
+        await self.over.wait()
+        scope.cancel(reason=f"{self.name} is gone")
 
     def end(self, why: str) -> None:
         """As by SIGKILL: nothing it has not done yet will be done."""
