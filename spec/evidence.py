@@ -42,6 +42,11 @@ class Trace:
         """By (content, store), an event that shows it: seen, or answered."""
         return {**self.said, **{key: event for key, (_, event) in self.seen.items()}}
 
+    @property
+    def disputed(self) -> bool:
+        """Whether two stores have other contents of it. Then it is one of them for everybody, and not for both."""
+        return len({content for content, store in self.shown() if store}) > 1
+
     def brought(self, content: str) -> Iterator[Post]:
         """The POSTs that may have brought this content; of many alike, the first."""
         for posts in (self.accepted, self.maybe):

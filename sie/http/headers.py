@@ -43,15 +43,16 @@ def timeout_s(headers: Headers) -> float | None:
     return milliseconds / 1000
 
 
-def model_revision(headers: Headers) -> int:
-    """`X-SIE-Model-Revision`: the newest revision of the model that a router knows; 0 if it does not say.
+def model_revision(headers: Headers) -> tuple[str, int]:
+    """`X-SIE-Model-Revision`: the newest revision of the model that a router knows, 0 if it does not say; and before
+    it the store it is of, `X-SIE-Model-Store`, "" for the one that the worker follows.
 
     Raises InvalidInput.
     """
     said = headers.get("X-SIE-Model-Revision", "0").strip()
     if not _NUMBER.fullmatch(said):
         raise InvalidInput("Header X-SIE-Model-Revision must be a whole number from 0", path="X-SIE-Model-Revision")
-    return int(said)
+    return headers.get("X-SIE-Model-Store", "").strip(), int(said)
 
 
 def check_machine_profile(headers: Headers, identity: str) -> None:

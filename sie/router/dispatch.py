@@ -25,9 +25,9 @@ class LocalWorkers:
     def catalog(self) -> Catalog:
         return self._head.catalog
 
-    @property
-    def revision(self) -> int:
-        return self._head.revision
+    def known_to(self, store: str) -> int:
+        head = self._head
+        return head.revision if store in ("", head.store_id) else head.foreign.known.get(store, 0)
 
     def models(self) -> Sequence[Model]:
         return self._head.catalog.models()

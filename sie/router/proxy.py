@@ -194,7 +194,8 @@ class Proxy:
         return in_order(workers, names=names, in_flight=self._forwarder.in_flight, turn=self._turn)[0]
 
     async def _ask(self, worker: WorkerStatus, found: Route, path: str, upload: Upload, machine: str | None) -> Answer:
-        headers = {"X-SIE-Model-Revision": str(found.model.revision)}
+        store, revision = needed(found, self.known.store_id)
+        headers = {"X-SIE-Model-Revision": str(revision), "X-SIE-Model-Store": store}
         if machine is not None:
             headers[MACHINE] = worker.machine_profile  # a worker may take its own name only
         answer = await self._forwarder.ask(
@@ -289,6 +290,12 @@ def _created(found: Route, own: str) -> tuple[str, int]:
     """
     profile = found.profile or "default"
     return found.model.stores.get(profile, own), found.model.created.get(profile, 0)
+
+
+def needed(found: Route, own: str) -> tuple[str, int]:
+    """What a worker has to know to know the model: a store and a revision in it; `own`: the router's."""
+    store, created = _created(found, own)
+    return store, found.model.revision if store == own else created
 
 
 def _name(found: Route) -> str:

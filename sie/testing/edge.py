@@ -38,7 +38,9 @@ class ScriptedEdge:
     fails: Mapping[str, Exception] = field(default_factory=dict)
     takes_s: float = 0.0
     waits: list[float] = field(default_factory=list)
-    revision: int = 0
+
+    def known_to(self, store: str) -> int:
+        return 0
 
     def require(self, name: str) -> None:
         self.model(name)

@@ -26,9 +26,8 @@ class Serving(Protocol):
     def catalog(self) -> Catalog:
         """Where names are looked up."""
 
-    @property
-    def revision(self) -> int:
-        """Up to where everything is known that a name may lead to."""
+    def known_to(self, store: str) -> int:
+        """Up to which revision of a store everything is known that a name may lead to; "": of the own."""
 
     def models(self) -> Sequence[Model]:
         """Those that can be served, by id."""
@@ -56,10 +55,9 @@ class Dispatch:
         self._serving = serving
         self._compute = compute
 
-    @property
-    def revision(self) -> int:
-        """Up to where everything is known that a name may lead to."""
-        return self._serving.revision
+    def known_to(self, store: str) -> int:
+        """Up to which revision of a store everything is known that a name may lead to; "": of the own."""
+        return self._serving.known_to(store)
 
     def require(self, name: str) -> None:
         """Raises InvalidModelSpec, ModelNotFound, BundleConflict or InvalidInput for a name that leads nowhere."""

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Protocol
 
+from sie.errors import ModelLoading, ModelNotFound, ProfileNotFound
 from sie.wire.inference import EncodeAnswer, EncodeRequest, ModelInfo, ScoreAnswer, ScoreRequest
+
+_BEHIND_RETRY_S = 1.0  # news takes milliseconds, and a look for what was missed about a second
 
 
 class InferenceEdge(Protocol):
@@ -14,9 +18,8 @@ class InferenceEdge(Protocol):
     Every method raises InvalidModelSpec, ModelNotFound and BundleConflict for a name that leads nowhere.
     """
 
-    @property
-    def revision(self) -> int:
-        """Up to where everything is known that a name may lead to."""
+    def known_to(self, store: str) -> int:
+        """Up to which revision of a store everything is known that a name may lead to; "": of the own."""
 
     def require(self, name: str) -> None:
         """Return if there is such a model here: asked before a body is read."""
@@ -39,3 +42,20 @@ class InferenceEdge(Protocol):
 
     def model(self, name: str) -> ModelInfo:
         """One of them."""
+
+
+@contextmanager
+def knowing(needed: tuple[str, int], known_to: Callable[[str], int]) -> Iterator[None]:
+    """What a router knows of, as of a revision of a store, and has not arrived here is on its way, not absent.
+
+    `known_to`: up to where everything of a store has arrived. Turns ModelNotFound and ProfileNotFound into
+    ModelLoading.
+    """
+    store, revision = needed
+    try:
+        yield
+    except (ModelNotFound, ProfileNotFound) as fault:
+        if revision <= known_to(store):
+            raise
+        message = f"{fault.message}; revision {revision} is on its way here"
+        raise ModelLoading(message, retry_after_s=_BEHIND_RETRY_S) from None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -123,8 +123,8 @@ class BundleCatalog:
             self._must_look = True
             return
         parts = {part.store: part for part in caught_up.parts}
-        kept = {part.store for part in caught_up.parts if part.store in self._stores and not part.whole}
-        if kept == self._stores.keys() and (kept or not parts):
+        kept = dict.fromkeys(part.store for part in caught_up.parts if part.store in self._stores and not part.whole)
+        if kept.keys() == self._stores.keys() and (kept or not parts):
             await self._add(parts)
         else:
             await self._begin(parts, kept)
@@ -145,7 +145,7 @@ class BundleCatalog:
         for store, part in parts.items():
             self._stores.setdefault(store, Coverage(part.revision))
 
-    async def _begin(self, parts: Mapping[str, Part], kept: set[str]) -> None:
+    async def _begin(self, parts: Mapping[str, Part], kept: Collection[str]) -> None:
         """A new catalog of these parts, and of what is known already of the stores that are `kept`."""
         catalog, nacks = self._fresh(), dict[tuple[str, str], Nack]()
         catalog.own = self.store if self.store in parts else min(parts, default="")

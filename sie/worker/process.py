@@ -43,9 +43,9 @@ class OneWorker:
     def catalog(self) -> Catalog:
         return self._worker.known.catalog
 
-    @property
-    def revision(self) -> int:
-        return self._worker.known.complete_to
+    def known_to(self, store: str) -> int:
+        known = self._worker.known
+        return known.known.get(store, 0) if store else known.complete_to
 
     def models(self) -> Sequence[Model]:
         return sorted(self.catalog.in_bundle(self._worker.bundle), key=lambda one: one.sie_id)

@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import TypeVar
 
@@ -13,7 +13,7 @@ import trio
 from quart import Blueprint, Response, request
 from werkzeug.datastructures import Headers
 
-from sie.errors import DeadlineExceeded, InvalidInput, ModelLoading, ModelNotFound, ProfileNotFound
+from sie.errors import DeadlineExceeded, InvalidInput
 from sie.http.auth import Access
 from sie.http.body import read_body
 from sie.http.headers import check_machine_profile, joined, model_revision, prefer_wait, timeout_s
@@ -23,14 +23,13 @@ from sie.wire.answers import timing_headers, wants_msgpack, write_encode, write_
 from sie.wire.embeddings import read_embeddings, write_embeddings
 from sie.wire.inference import EncodeAnswer, EncodeRequest, Item, ModelInfo, Timing
 from sie.wire.requests import Limits, read_encode, read_score
-from sie.worker.edge import InferenceEdge
+from sie.worker.edge import InferenceEdge, knowing
 
 Answer = TypeVar("Answer")
 
 # What is read, and written, on the spot: 64 KiB of small items take about 2 ms, 64 vectors of 384 floats 1 ms as JSON.
 _READ_AT_ONCE = 64 * KIB
 _WRITTEN_AT_ONCE = 64
-_BEHIND_RETRY_S = 1.0  # news takes milliseconds, and a look for what was missed about a second
 
 
 def inference_blueprint(
@@ -118,18 +117,8 @@ def inference_blueprint(
             engine.require(model)
         return await read_body(request, settings.request_body_bytes)
 
-    @contextmanager
-    def knowing_enough() -> Iterator[None]:
-        """What a router knows of and has not arrived here is on its way, not absent."""
-        needed = model_revision(request.headers)
-        try:
-            yield
-        except (ModelNotFound, ProfileNotFound) as fault:
-            if needed <= engine.revision:
-                raise
-            raise ModelLoading(
-                f"{fault.message}; revision {needed} is on its way here", retry_after_s=_BEHIND_RETRY_S
-            ) from None
+    def knowing_enough() -> AbstractContextManager[None]:
+        return knowing(model_revision(request.headers), engine.known_to)
 
     return routes
 

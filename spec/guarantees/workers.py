@@ -15,7 +15,8 @@ _NEVER = math.inf
 def acks_tell_the_truth(evidence: Evidence) -> Iterator[Finding]:
     """As many workers as an answer says had by then come to have what it says was created; of each bundle that can run
     it, one, where nothing is pending. A worker has what was created up to where it says it stands, and two that say
-    they stand at one revision of one store, for one bundle, show one digest."""
+    they stand at one revision of one store, for one bundle, show one digest. Where two stores dispute a profile, those
+    who follow both have the other's."""
     if evidence.holds:
         for post in evidence.posts:
             if post.accepted and (post.acked or not post.pending):
@@ -28,7 +29,7 @@ def acks_tell_the_truth(evidence: Evidence) -> Iterator[Finding]:
 def _acks_are_true(evidence: Evidence, post: Post) -> Iterator[Finding]:
     assert post.end is not None, "what was answered has ended"
     keys = [(post.model, profile) for profile in post.created or post.profiles]
-    keys = [key for key in keys if not evidence.traces[key].base]
+    keys = [key for key in keys if not evidence.traces[key].base and not _disputed(evidence, key)]
     if not keys:
         return
     workers = [
@@ -46,7 +47,7 @@ def _acks_are_true(evidence: Evidence, post: Post) -> Iterator[Finding]:
 def _standing_is_true(evidence: Evidence) -> Iterator[Finding]:
     created: dict[tuple[str, str], list[tuple[int, Key, Post]]] = defaultdict(list)  # by (store, bundle)
     for key, trace in evidence.traces.items():
-        for post in trace.creators:
+        for post in () if _disputed(evidence, key) else trace.creators:
             for bundle in post.bundles.get(key[1], ()):
                 created[evidence.store(post.store), bundle].append((post.revision, key, post))
     for due in created.values():
@@ -64,6 +65,10 @@ def _standing_is_true(evidence: Evidence) -> Iterator[Finding]:
         done[one.worker, one.store] = at
 
 
+def _disputed(evidence: Evidence, key: Key) -> bool:
+    return not evidence.one_store and evidence.traces[key].disputed
+
+
 def _digests_agree(evidence: Evidence) -> Iterator[Finding]:
     shown: dict[tuple[str, str, int], Stands] = {}
     for one in evidence.stands:
@@ -74,8 +79,8 @@ def _digests_agree(evidence: Evidence) -> Iterator[Finding]:
 
 
 def traffic_is_gated(evidence: Evidence) -> Iterator[Finding]:
-    """Who answers a request for a profile had it by then, and a router that accepted a profile does not call it unknown
-    to a request that begins after its answer."""
+    """The worker that a router sends a request for a profile to has it by then, and a router that accepted a profile
+    does not call it unknown to a request that begins after its answer."""
     accepted: dict[tuple[str, Key], tuple[float, Post]] = {}  # by router: the first answer
     for post in evidence.posts:
         if post.accepted and post.end is not None and (evidence.one_store or post.store in evidence.lasting):
@@ -85,9 +90,8 @@ def traffic_is_gated(evidence: Evidence) -> Iterator[Finding]:
                     accepted[place] = post.end, post
     for one in evidence.served:
         key = one.model, one.profile
-        if one.status == 200:
-            yield from _had_it(evidence, one, key)
-        elif one.status == 404 and (one.to, key) in accepted:
+        yield from _had_it(evidence, one, key)
+        if one.status == 404 and (one.to, key) in accepted:
             end, post = accepted[one.to, key]
             if end < one.begin:
                 yield f"{one.to} accepted {one.model} {one.profile} and does not know it", (post, one)
@@ -97,4 +101,4 @@ def _had_it(evidence: Evidence, one: Served, key: Key) -> Iterator[Finding]:
     if not evidence.holds or not one.worker or one.end is None or evidence.traces[key].base:
         return
     if evidence.held.get(one.worker, {}).get(key, _NEVER) > one.end:
-        yield f"{one.worker} answered for {one.model} {one.profile} and did not have it", (one,)
+        yield f"{one.worker} was asked for {one.model} {one.profile} and did not have it", (one,)

@@ -230,6 +230,7 @@ async def test_headers_are_passed_on_but_for_those_of_the_connection_and_the_cli
     got = {name.lower(): value for name, value in asked.headers.items()}
     assert got["authorization"] == "Bearer ours"
     assert got["x-sie-model-revision"] == "2"
+    assert got["x-sie-model-store"] == STORE
     assert got["host"] == worker.site.url.removeprefix("http://")
     for name in ("Accept", "Content-Type", "Prefer", "X-SIE-SDK-Version"):
         assert got[name.lower()] == sent[name]

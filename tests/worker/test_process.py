@@ -342,6 +342,11 @@ async def test_what_a_router_knows_and_has_not_arrived_here_is_loading_not_absen
         async with httpx.AsyncClient(base_url=site.url, trust_env=False) as client:
             answer = await client.post("/v1/encode/org/m5", json=asked, headers={"X-SIE-Model-Revision": "6"})
         assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
+        # Revisions count in their own store: five of the one that is followed are none of another's.
+        answer = await site.encode("no/such", SIE_Model_Revision="1", SIE_Model_Store="another")
+        assert (answer.status_code, answer.json()["detail"]["code"]) == (503, "MODEL_LOADING")
+        answer = await site.encode("no/such", SIE_Model_Revision="5", SIE_Model_Store=router.store)
+        assert answer.status_code == 404
 
 
 async def test_at_the_stop_it_says_so_finishes_and_lets_the_routers_go() -> None:

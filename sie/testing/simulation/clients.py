@@ -39,11 +39,11 @@ class Clients:
         profiles = {name: one.canonical.decode() for name, one in read_change(body, _LIMITS).profiles.items()}
         router = action.router
         for attempt in range(action.again + 1):
-            begin, to = self._world.now, self._called(router)
-            reply = await self._routers[router].ask(
-                lambda one: one.post(body, action.key or None), patience_s=action.patience_s
-            )
+            asked, begin, to = self._routers[router], self._world.now, self._called(router)
+            reply = await asked.ask(lambda one: one.post(body, action.key or None), patience_s=action.patience_s)
             said, status = (reply or _NONE).body, (reply or _NONE).status
+            if status in (200, 201) and not asked.writes_to(said["store"]):
+                to = asked.life.name  # what it has from others it knows until its end
             self._world.seen.append(
                 history.Post(
                     begin=begin,
@@ -126,8 +126,9 @@ class Clients:
         await trio.sleep(_AGAIN_S * self._chance.uniform(0.5, 1.5))
 
     def _called(self, router: int) -> str:
-        """One that does not read its store at its start knows nothing of what it knew before: it is another one."""
-        return f"router-{router}" if self._restore else self._routers[router].life.name
+        """One that has no store to read at its start knows nothing of what it knew before: it is another one."""
+        lasts = self._restore and self._stores != "memory"
+        return f"router-{router}" if lasts else self._routers[router].life.name
 
     def _key(self, key: str, router: int) -> str:
         """An Idempotency-Key is known to those who have the store it was used on; elsewhere it is another one."""

@@ -62,7 +62,6 @@ class SimulatedCluster:
     async def play(self, *, until_s: float, level_s: float) -> None:
         """Do it all; at `until_s` end whatever still fails; and tell who knows what after `level_s` more."""
         async with trio.open_nursery() as self._processes:
-            self._processes.start_soon(self._world.pass_time)
             for number in range(len(self._plan.bundles)):
                 self._begin_worker(number)
             for number in range(self._plan.routers):
@@ -144,7 +143,9 @@ class SimulatedCluster:
                 later(action.for_s, partial(self._stores_have, StoreWeather()))
             case Wipe(number=number):
                 self._world.note(f"store {number} is wiped")
-                self._disks[number].wipe()
+                disk = self._disks[number]
+                self._world.seen.append(self._listed(disk.id, 0, disk.entries))  # as for a memory that is lost
+                disk.wipe()
 
     def _calm_bus(self) -> None:
         self._broker.weather = BusWeather()

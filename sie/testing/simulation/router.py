@@ -10,13 +10,12 @@ import trio
 from werkzeug.datastructures import Headers
 
 from sie.catalog.catalog import Catalog
-from sie.catalog.spec import parse_spec, route
 from sie.errors import SieError
 from sie.files import FileFault, load_catalog
 from sie.flow import answer_post
 from sie.router.forward import Forwarder
 from sie.router.plane import ConfigPlane, Edges, open_plane
-from sie.router.proxy import Proxy
+from sie.router.proxy import Proxy, needed
 from sie.router.revision import MIN_REVISION
 from sie.services import open_services
 from sie.settings import Settings
@@ -113,6 +112,10 @@ class SimulatedRouter:
         await trio.sleep(self._way())
         return answers[0]
 
+    def writes_to(self, store: str) -> bool:
+        """Whether that store is the one it writes to."""
+        return self.plane is not None and self.plane.head.store_id == store
+
     def part(self, worker: int) -> None:
         """Nothing passes between this router and that worker, by number."""
         self._unreachable.add(worker)
@@ -163,9 +166,11 @@ class SimulatedRouter:
         for worker in self._workers:
             if worker.url == status.url and worker.life.alive:
                 try:
-                    there = route(worker.known.catalog, parse_spec(name), worker.bundle)
+                    there = worker.find(name, needed(found, self.plane.head.store_id))
                 except SieError as fault:
-                    return Reply(inference_answer(fault).status, worker=worker.life.name)
+                    # Begun anew at its address, it is not the one that the router knows of.
+                    asked = worker.life.name if worker.life.name == status.name else ""
+                    return Reply(inference_answer(fault).status, worker=asked)
                 content = contents(there.model)[profile]
                 return Reply(200, worker=worker.life.name, content=content)
         return Reply(502)

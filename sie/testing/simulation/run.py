@@ -41,7 +41,7 @@ def run(schedule: Schedule) -> Run:
     failed: list[tuple[str, str]] = []
     with repeatable(schedule.seed), _quiet():
         try:
-            trio.run(_play, schedule, world, clock=JumpingClock())
+            trio.run(_play, schedule, world, clock=JumpingClock(world))
         except Exception:
             failed.append(("nobody-fails", traceback.format_exc()))
     most_said = max(world.messages.values(), default=0)

@@ -160,13 +160,14 @@ def draw(seed: int) -> Schedule:
                 actions.append(again)
     if chance.random() < 0.35:
         actions.append(Watch(at=_when(chance), router=chance.randrange(cluster.routers)))
-    posts = [one.at for one in actions if isinstance(one, Post)]
-    said_of = [one.model for one in actions if isinstance(one, Post)]
+    posts = [one for one in actions if isinstance(one, Post)]
     actions += [_fault(chance, cluster, posts) for _ in range(chance.choice((0, 1, 1, 2, 2, 3, 4)))]
     for crash in [one for one in actions if isinstance(one, Crash) and one.who == "router"]:
         if chance.random() < 0.5:  # of what it knew before, while it comes back
-            at, model = crash.at + crash.back_s + 3 * chance.random(), chance.choice(said_of)
+            at, model = crash.at + crash.back_s + 3 * chance.random(), chance.choice(posts).model
             actions.append(Ask(at=at, router=crash.number, model=model, profile="default"))
+    if chance.random() < (0.4 if cluster.stores == "memory" else 0.02):
+        actions += _last_word(chance, cluster)
     if cluster.stores != "memory" and chance.random() < 0.03:
         number = 0 if cluster.stores == "shared" else chance.randrange(cluster.routers)
         actions.append(Wipe(at=_when(chance), number=number))
@@ -174,7 +175,7 @@ def draw(seed: int) -> Schedule:
 
 
 def _cluster(chance: random.Random) -> Cluster:
-    stores: Stores = chance.choices(("shared", "own", "memory"), (8, 2, 1))[0]
+    stores: Stores = chance.choices(("shared", "own", "memory"), (6, 2, 2))[0]
     routers = chance.choices((1, 2, 3), (3, 5, 2))[0]
     bus = chance.random() < 0.95 or stores != "shared"
     bundles = [chance.choices(("default", "sglang"), (3, 1))[0] for _ in range(chance.choice((0, 1, 2, 2, 3)))]
@@ -223,6 +224,23 @@ def _post(chance: random.Random, cluster: Cluster) -> Post:
     )
 
 
+def _last_word(chance: random.Random, cluster: Cluster) -> Sequence[Action]:
+    """What a router accepts is heard by some and not by others, and then it is gone."""
+    post = _post(chance, cluster)
+    deaf = BusWeather(drop=chance.choice((0.3, 0.6)), double=chance.choice((0.0, 0.6)))
+    return (
+        Storm(at=max(0.0, post.at - 0.005), weather=deaf, for_s=0.5 * chance.random()),
+        post,
+        Crash(
+            at=post.at + 0.02 * chance.random(),
+            who="router",
+            number=post.router,
+            steps=chance.choice((0, chance.randrange(30))),
+            back_s=chance.choice((0.05, 0.5)) * chance.uniform(0.5, 1.5),
+        ),
+    )
+
+
 def _append(chance: random.Random, cluster: Cluster, router: int) -> Post:
     """Profiles for a model that every process has a file of."""
     profiles = (("p1", "extends:default", _number(chance)), ("p2", "extends:default", _number(chance)))
@@ -235,12 +253,16 @@ def _number(chance: random.Random) -> int:
     return int(chance.random() < 0.15)
 
 
-def _fault(chance: random.Random, cluster: Cluster, posts: Sequence[float]) -> Action:
-    """Often while a post is on its way."""
-    at = max(0.0, chance.choice(posts) + chance.uniform(-0.02, 0.02)) if chance.random() < 0.4 else _when(chance)
+def _fault(chance: random.Random, cluster: Cluster, posts: Sequence[Post]) -> Action:
+    """Often while a post is on its way, and then to the router that it went to."""
+    post = chance.choice(posts) if chance.random() < 0.5 else None
+    near = max(0.0, post.at + chance.choice((-0.02, 0.006, 0.02)) * chance.random()) if post is not None else 0.0
+    at = near if post is not None else _when(chance)
     for_s = chance.choice((0.05, 0.5, 1.5, 4.0)) * chance.uniform(0.5, 1.5)
     who: Literal["router", "worker"] = "router" if not cluster.bundles or chance.random() < 0.5 else "worker"
     number = chance.randrange(cluster.routers if who == "router" else len(cluster.bundles))
+    if who == "router" and post is not None:
+        number = post.router
     kind = chance.choices(("crash", "cut", "down", "bus", "store"), (4, 3, 2, 3, 4))[0]
     if kind == "crash":
         return Crash(at=at, who=who, number=number, steps=chance.choice((0, chance.randrange(200))), back_s=for_s)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import concurrent.futures
+import gc
 import itertools
 import multiprocessing
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 from sie.testing.simulation.run import run
 from sie.testing.simulation.schedule import draw
@@ -33,7 +35,8 @@ def search(first: int, count: int, *, jobs: int, prepare: Callable[[], object] |
     forking = multiprocessing.get_context("forkserver")
     forking.set_forkserver_preload([__name__])
     tried = 0
-    with concurrent.futures.ProcessPoolExecutor(jobs, mp_context=forking, initializer=prepare) as pool:
+    processes = partial(concurrent.futures.ProcessPoolExecutor, jobs, mp_context=forking)
+    with processes(initializer=_begin, initargs=(prepare,)) as pool:
         for found in _results(pool, chunks, jobs):
             tried += found.tried
             if found.seed is not None:
@@ -51,9 +54,22 @@ def _results(pool: concurrent.futures.Executor, chunks: Iterator[range], jobs: i
             yield one.result()
 
 
+def _begin(prepare: Callable[[], object] | None) -> None:
+    if prepare is not None:
+        prepare()
+    # What every run shares is there for good, and a run is short: looking for garbage all the time is a sixth of it.
+    run(draw(0))
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+
+
 def try_some(seeds: range) -> Found:
     """In this process, one after the other."""
-    for tried, seed in enumerate(seeds, 1):
-        if broken := run(draw(seed)).broken:
-            return Found(tried, seed, broken[0][0])
-    return Found(len(seeds))
+    try:
+        for tried, seed in enumerate(seeds, 1):
+            if broken := run(draw(seed)).broken:
+                return Found(tried, seed, broken[0][0])
+        return Found(len(seeds))
+    finally:
+        gc.collect()

@@ -11,6 +11,7 @@ from sie.bus.nats import NatsBus
 from sie.catalog.catalog import Catalog
 from sie.catalog.change import ChangeLimits
 from sie.catalog.model import Model
+from sie.catalog.spec import Route, parse_spec, route
 from sie.services import open_services
 from sie.settings import Settings
 from sie.testing.simulation.broker import Broker, Link
@@ -18,6 +19,7 @@ from sie.testing.simulation.store import Disk, open_simulated
 from sie.testing.simulation.world import Life, World
 from sie.wire.status import WorkerStatus
 from sie.worker.compute import Compute
+from sie.worker.edge import knowing
 from sie.worker.following import keep_following
 from sie.worker.legacy import LegacyEar
 from sie.worker.standing import Standing
@@ -92,6 +94,11 @@ class SimulatedWorker:
         """How it stands, written down before anybody else can learn of it."""
         self._record()
         return self._worker.status()
+
+    def find(self, name: str, needed: tuple[str, int]) -> Route:
+        """As its inference routes do, told by a router as of which revision of which store it knows of the model."""
+        with knowing(needed, lambda store: self.known.known.get(store, 0)):
+            return route(self.known.catalog, parse_spec(name), self.bundle)
 
     def _record(self) -> None:
         """What it says and has now, as far as that is news."""

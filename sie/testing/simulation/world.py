@@ -23,7 +23,7 @@ class World:
         self.messages: Counter[int] = Counter()  # over the bus, in each second
         self._later: list[tuple[float, int, Callable[[], None]]] = []
         self._numbers = itertools.count()
-        self._sleep = trio.CancelScope()
+        self._sleep: trio.CancelScope | None = None
 
     @property
     def now(self) -> float:
@@ -41,16 +41,25 @@ class World:
         """Do it so much later, whoever asked may be gone by then."""
         when = self.now + delay_s
         heapq.heappush(self._later, (when, next(self._numbers), do))
-        if self._later[0][0] == when:
+        if self._sleep is not None and self._later[0][0] == when:
             self._sleep.deadline = when
 
+    @property
+    def next_due(self) -> float:
+        """When something is to be done next; infinity while there is nothing."""
+        return self._later[0][0] if self._later else math.inf
+
+    def do_due(self) -> None:
+        """Do what is due by now."""
+        while self._later and self._later[0][0] <= self.now:
+            heapq.heappop(self._later)[2]()
+
     async def pass_time(self) -> None:
-        """Do what is due, until cancelled."""
+        """Do what is due, until cancelled: under any clock but a JumpingClock, which does it by itself."""
         while True:
-            with trio.CancelScope(deadline=self._later[0][0] if self._later else math.inf) as self._sleep:
+            with trio.CancelScope(deadline=self.next_due) as self._sleep:
                 await trio.sleep_forever()
-            while self._later and self._later[0][0] <= self.now:
-                heapq.heappop(self._later)[2]()
+            self.do_due()
 
 
 class Life:

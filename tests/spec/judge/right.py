@@ -125,8 +125,13 @@ RIGHT: Mapping[str, Sequence[Event]] = {
     "two digests of two revisions": [stands(1, 4), stands(2, 5, "w2")],
     "two digests of two stores": [stands(1, 4), stands(2, 4, "w2", store="T", digest="other")],
     "served by who has it": [created(1), holds(3), served(3)],
-    "unknown to a request that began before": [created(1), served(1.5, "", status=404)],
-    "unknown to another router": [created(1), served(3, "", status=404, to="r2")],
+    "unknown to a request that began before": [created(1), served(1.5, "", "", status=404)],
+    "unknown to another router": [created(1), served(3, "", "", status=404, to="r2")],
+    "it had it and is short of it": [created(1), holds(3), served(4, "", status=503)],
+    "acked what another store's content hides": [
+        created(1, acked=1, pending=False, bundles=BUNDLES),
+        store(5, {"p": B}, store="T"),
+    ],
     "level, with a head": [
         created(1, bundles=BUNDLES),
         settled(),

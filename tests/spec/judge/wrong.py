@@ -163,8 +163,9 @@ WRONG: Mapping[str, Mapping[str, Sequence[Event]]] = {
         "who answers never had it": [created(1), served(3)],
         "who answers had it later": [created(1), served(3), holds(5)],
         "another had it": [created(1), holds(1, who="w2"), served(3)],
-        "who accepted does not know it": [created(1), served(3, "", status=404)],
-        "who found it there does not know it": [lost(1), unchanged(3), served(5, "", status=404)],
+        "who accepted does not know it": [created(1), served(3, "", "", status=404)],
+        "who is asked never had it": [created(1), served(3, "", status=503)],
+        "who found it there does not know it": [lost(1), unchanged(3), served(5, "", "", status=404)],
     },
     "everything-converges": {
         "a router lacks what the store has": [lost(1), settled(), store(10), router(10, {})],
