@@ -47,6 +47,7 @@ fuzz: $(VENV)/.test
 mutations: $(VENV)/.test
 	$(COMPILED)
 	$(BIN)/python -m tests.simulation.table
+	$(BIN)/python -m tests.planted.table
 
 # What is measured and how to read it: bench/README.md. About ten minutes, on an otherwise idle machine.
 bench: $(VENV)/.test

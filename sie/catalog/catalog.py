@@ -203,6 +203,10 @@ class Catalog:
         spellings = self._spellings.get(name.lower())
         return self._models[spellings[0]] if spellings else None
 
+    def bundle(self, name: str) -> Bundle | None:
+        """The bundle of that name, in whatever case it is written: no two differ in case alone."""
+        return next((one for key, one in self.bundles.items() if key.lower() == name.lower()), None)
+
     def models(self) -> Sequence[Model]:
         """All of them, by id."""
         if not self._ids_sorted:

@@ -100,7 +100,7 @@ def config_blueprint(plane: ConfigPlane, access: Access) -> Blueprint:
 
     @routes.get("/bundles/<bundle_id>")
     async def show_bundle(bundle_id: str) -> Response:
-        bundle = plane.head.catalog.bundles.get(bundle_id)
+        bundle = plane.head.catalog.bundle(bundle_id)
         if bundle is None:
             raise BundleNotFound(f"no bundle {bundle_id[:200]!r}", bundle_id=bundle_id[:200])
         return _yaml(write_document(bundle.document))

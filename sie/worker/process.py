@@ -7,6 +7,7 @@ import secrets
 import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import partial
 
 from sie.bus.contract import Bus
@@ -101,7 +102,7 @@ async def open_worker(
     Raises ConfigurationError for settings that cannot work.
     """
     settings = settings if settings is not None else Settings.from_environment()
-    catalog = _load(settings)
+    catalog, settings = _load(settings)
     compute = Compute(settings, device=device)
     worker = Worker(
         settings.bundle,
@@ -139,13 +140,14 @@ async def open_worker(
     await truth.aclose()
 
 
-def _load(settings: Settings) -> Catalog:
+def _load(settings: Settings) -> tuple[Catalog, Settings]:
+    """The files' models, and the settings with the bundle's name as it is written in its file."""
     catalog, faults = load_catalog(settings)
     for fault in faults:
         log.error("left out %s", fault.message)
-    if settings.bundle not in catalog.bundles:
+    if (bundle := catalog.bundle(settings.bundle)) is None:
         raise ConfigurationError(f"SIE_BUNDLE={settings.bundle!r}: there are {', '.join(catalog.bundles)}")
-    return catalog
+    return catalog, replace(settings, bundle=bundle.bundle_id)
 
 
 def _truth(settings: Settings, catalog: Catalog, worker: Worker, nats: NatsBus | None) -> Truth:
