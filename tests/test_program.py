@@ -8,7 +8,7 @@ from unittest.mock import Mock
 
 import pytest
 
-from sie.http import app
+from sie.http import version
 
 _PROGRAM = """
 import gc, trio
@@ -60,9 +60,9 @@ def test_after_a_start_that_fails_garbage_is_looked_for_again() -> None:
 
 
 def test_the_version_is_looked_up_once_and_not_for_every_status(monkeypatch: pytest.MonkeyPatch) -> None:
-    app.server_version.cache_clear()
+    version.server_version.cache_clear()
     looked_up = Mock(return_value="9.9.9")
-    monkeypatch.setattr(app, "version", looked_up)
-    assert [app.server_version() for _ in range(3)] == ["9.9.9"] * 3
+    monkeypatch.setattr(version, "version", looked_up)
+    assert [version.server_version() for _ in range(3)] == ["9.9.9"] * 3
     looked_up.assert_called_once_with("sie")
-    app.server_version.cache_clear()
+    version.server_version.cache_clear()

@@ -2,79 +2,44 @@
 
 from __future__ import annotations
 
-import functools
 import logging
-from abc import abstractmethod
 from collections.abc import Awaitable, Callable
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
 import h11
-import trio
 from quart import Blueprint, Response, has_request_context, request, websocket
 from quart.wrappers.base import BaseRequestWebsocket
-from quart.wrappers.response import ResponseBody
 from quart_trio import QuartTrio
-from quart_trio.asgi import TrioASGIHTTPConnection
 from werkzeug import exceptions
 
 from sie import errors
 from sie.http.body import has_unread_body
 from sie.http.openapi import openapi_blueprint
+from sie.http.plain import Plain, PlainBlueprint
+from sie.http.version import VERSION_HEADER, server_version
 from sie.settings import Settings
 from sie.wire.answers import write_json
 from sie.wire.envelope import envelope_for
 
 if TYPE_CHECKING:
     from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, Scope
-    from quart.typing import ResponseTypes
 
 log = logging.getLogger("sie.http")
 
-_CLOSING_S = 1.0  # a body lets go of what it holds; none has anything to wait for
-
-VERSION_HEADER = "X-SIE-Server-Version"
-
-
-class ClosingBody(ResponseBody):
-    """A response's body that holds something: closed once it was sent, and also if it never was."""
-
-    @abstractmethod
-    async def aclose(self) -> None:
-        """Let go. Asked again, or cancelled, it changes nothing more."""
-
-
-@functools.cache
-def server_version() -> str:
-    """Read once: it takes most of a millisecond, and every status that a worker sends says it."""
-    try:
-        return version("sie")
-    except PackageNotFoundError:  # run from a source tree that was never installed
-        return "unknown"
-
-
-class _Exchange(TrioASGIHTTPConnection):
-    """Quart's, which enters a response's body after the head is sent, and forgets one if it is cancelled before."""
-
-    async def _send_response(self, send: ASGISendCallable, response: ResponseTypes) -> None:
-        try:
-            await super()._send_response(send, response)
-        finally:
-            if isinstance(response.response, ClosingBody):
-                with trio.move_on_after(_CLOSING_S, shield=True):
-                    await response.response.aclose()
-
 
 class App(QuartTrio):
-    """Quart, with a few things put right that any client can do to it."""
+    """Quart behind the plain routes, with a few things put right that any client can do to it."""
 
-    asgi_http_class = _Exchange
+    plain: Plain
 
     async def __call__(self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
         if scope["type"] != "lifespan" and "://" not in scope["path"] and not scope["path"].startswith("/"):
             scope["path"] = "/" + scope["path"]  # a target like `?x` or `*`: its first character is looked for
         try:
-            await super().__call__(scope, receive, send)
+            if scope["type"] == "http" and (found := self.plain.find(scope)) is not None:
+                await self.plain.answer(*found, scope, receive, send)
+            else:
+                await super().__call__(scope, receive, send)
         except* h11.LocalProtocolError as lost:
             # A stray byte broke the connection while its request was answered. hypercorn would log all its stacks.
             log.warning("an answer could not be sent: %r", lost.exceptions)
@@ -98,6 +63,8 @@ def http_app(settings: Settings, *blueprints: Blueprint) -> QuartTrio:
     app.after_request(_versioned(server_version()))
     for blueprint in (*blueprints, openapi_blueprint(server_version())):
         app.register_blueprint(blueprint)
+    routes = (one.handlers for one in blueprints if isinstance(one, PlainBlueprint))
+    app.plain = Plain(settings, {path: handler for some in routes for path, handler in some.items()})
     return app
 
 

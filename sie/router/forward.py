@@ -6,7 +6,6 @@ import logging
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
-from types import TracebackType
 from urllib.parse import quote
 
 import httpx
@@ -14,7 +13,6 @@ import trio
 from werkzeug.datastructures import Headers
 
 from sie.errors import WorkerUnreachable
-from sie.http.app import ClosingBody
 from sie.router.token import bearer
 from sie.router.upload import Upload
 from sie.settings import Settings
@@ -31,13 +29,13 @@ _HOP_BY_HOP = frozenset(
 )
 # Said anew by us, or not a worker's business: a client's token stays with the router it was shown to.
 _NOT_PASSED_ON = _HOP_BY_HOP | {"content-length", "authorization", "remote-addr", "x-sie-min-revision"}
-_NOT_PASSED_BACK = _HOP_BY_HOP | {"date", "x-sie-worker"}  # our server dates its answers itself
+_NOT_PASSED_BACK = _HOP_BY_HOP | {"date", "x-sie-worker", "x-sie-server-version"}  # said by us
 
 
-class Answer(ClosingBody):
+class Answer:
     """What a worker answers, from when its status and headers are here. The body comes as it is read.
 
-    Whoever has one closes it; Quart does, after sending it. Closed before its end, it hangs up on the worker.
+    Whoever has one closes it; what sends it does so after that. Closed before its end, it hangs up on the worker.
     Reading it raises WorkerUnreachable if the worker breaks off: then the client's connection must be cut as well.
     """
 
@@ -52,12 +50,6 @@ class Answer(ClosingBody):
         self._worker = worker
         self._on_close = on_close
         self._closed = False
-
-    async def __aenter__(self) -> Answer:
-        return self
-
-    async def __aexit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> None:
-        await self.aclose()
 
     def __aiter__(self) -> Answer:
         return self

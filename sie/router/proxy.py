@@ -7,19 +7,20 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import httpx
 import orjson
 import trio
-from quart import Blueprint, Response, request
+from quart import Response, request
 from werkzeug.datastructures import Headers
 
 from sie.catalog.catalog import Catalog
 from sie.catalog.spec import Route, parse_spec, route
 from sie.errors import ModelLoading, NoWorkers, SieError, WorkerSilent, WorkerUnreachable
 from sie.http.auth import Access
-from sie.http.body import read_body
+from sie.http.plain import Asked, PlainBlueprint, Reply
 from sie.router.choice import asked_machine, in_order, machines_for, on_machines
 from sie.router.forward import Answer, Forwarder
 from sie.router.models import write_routed_model, write_routed_models
@@ -138,15 +139,15 @@ class Proxy:
             retry_after_s=self.settings.no_workers_retry_s,
         )
 
-    async def answer(self, found: Route, path: str, upload: Upload) -> Answer | None:
-        """Have the request that Quart is handling answered by a worker; None if a machine has to come up first.
+    async def answer(self, asked: Asked, found: Route, path: str, upload: Upload) -> Answer | None:
+        """Have the request answered by a worker; None if a machine has to come up first.
 
         A worker that cannot be reached, or goes before its answer has begun, costs one more try, on another. One of SIE
         v0.1.10 that lacks the model after all, or is on its way out, is passed by.
         Raises as `candidates` does, and WorkerUnreachable, WorkerSilent, and what reading the upload raises.
         Cancelled: the worker is hung up on.
         """
-        machine = asked_machine(request.headers.get(MACHINE))
+        machine = asked_machine(asked.headers.get(MACHINE))
         workers = list(self.candidates(found, machine))
         if not (there := len(workers)):
             self.traffic.unmet(machine or "", found.bundle, trio.current_time())
@@ -157,7 +158,7 @@ class Proxy:
             worker = self._choose(found, workers)
             self._tried_again += len(workers) < there
             try:
-                answer = await self._ask(worker, found, path, upload, machine)
+                answer = await self._ask(asked, worker, found, path, upload, machine)
             except (httpx.ReadTimeout, httpx.WriteTimeout):
                 raise WorkerSilent(f"worker {worker.name} did not answer in its time", worker=worker.name) from None
             except httpx.TransportError as fault:
@@ -193,13 +194,15 @@ class Proxy:
         names = {found.model.sie_id, _name(found), f"{found.model.sie_id}:{found.profile or 'default'}"}
         return in_order(workers, names=names, in_flight=self._forwarder.in_flight, turn=self._turn)[0]
 
-    async def _ask(self, worker: WorkerStatus, found: Route, path: str, upload: Upload, machine: str | None) -> Answer:
+    async def _ask(
+        self, asked: Asked, worker: WorkerStatus, found: Route, path: str, upload: Upload, machine: str | None
+    ) -> Answer:
         store, revision = needed(found, self.known.store_id)
         headers = {"X-SIE-Model-Revision": str(revision), "X-SIE-Model-Store": store}
         if machine is not None:
             headers[MACHINE] = worker.machine_profile  # a worker may take its own name only
         answer = await self._forwarder.ask(
-            worker, path, query=request.query_string, headers=request.headers, said=headers, upload=upload
+            worker, path, query=asked.query, headers=asked.headers, said=headers, upload=upload
         )
         try:
             if worker.by_hash and (said := await self._not_here(worker, found, answer)) is not None:
@@ -240,32 +243,37 @@ def _is_farewell(body: bytes) -> bool:
     return isinstance(said, dict) and isinstance(said.get("error"), str) and isinstance(said.get("detail"), str)
 
 
-def proxy_blueprint(proxy: Proxy, access: Access) -> Blueprint:
+def proxy_blueprint(proxy: Proxy, access: Access) -> PlainBlueprint:
     """`/v1/encode`, `/v1/score`, `/v1/extract`, `/v1/embeddings` and `/v1/models`, for sie.http.app.http_app."""
-    routes = Blueprint("proxy", __name__)
+    routes = PlainBlueprint("proxy", __name__)
     settings = proxy.settings
+
+    async def admit(headers: Headers) -> None:
+        access.require_read(headers)
+        await proxy.reach(headers)
 
     @routes.before_request
     async def check_access() -> None:
-        access.require_read(request.headers)
-        await proxy.reach(request.headers)
+        await admit(request.headers)
 
-    @routes.post("/v1/encode/<path:model>", defaults={"kind": "encode"})
-    @routes.post("/v1/score/<path:model>", defaults={"kind": "score"})
-    @routes.post("/v1/extract/<path:model>", defaults={"kind": "extract"})
-    async def infer(kind: str, model: str) -> Response:
+    async def infer(kind: str, asked: Asked, model: str) -> Reply:
+        await admit(asked.headers)
         found = proxy.find(model)
-        answer = await proxy.answer(found, f"/v1/{kind}/{_name(found)}", Upload.of(request, settings))
-        return _provisioning(settings) if answer is None else _passed(answer)
+        answer = await proxy.answer(asked, found, f"/v1/{kind}/{_name(found)}", Upload.of(asked, settings))
+        return _provisioning(asked, settings) if answer is None else _passed(answer)
 
-    @routes.post("/v1/embeddings")
-    async def embeddings() -> Response:
-        body = await read_body(request, settings.request_body_bytes)
+    for kind in ("encode", "score", "extract"):
+        routes.plain(f"/v1/{kind}/<path:model>")(partial(infer, kind))
+
+    @routes.plain("/v1/embeddings")
+    async def embeddings(asked: Asked, _: str) -> Reply:
+        await admit(asked.headers)
+        body = await asked.read_body(settings.request_body_bytes)
         name = read_model_name(body, values=settings.request_values)
         found = proxy.find(name)
         if name != _name(found):
             body = with_model_name(body, _name(found))
-        answer = await proxy.answer(found, "/v1/embeddings", Upload.whole(body))
+        answer = await proxy.answer(asked, found, "/v1/embeddings", Upload.whole(body))
         if answer is None:  # OpenAI's clients would take a 202 for vectors
             raise proxy.no_workers(found)
         return _passed(answer)
@@ -303,21 +311,16 @@ def _name(found: Route) -> str:
     return found.model.sie_id if found.profile is None else f"{found.model.sie_id}:{found.profile}"
 
 
-def _passed(answer: Answer) -> Response:
-    response = Response(answer, answer.status, answer.headers)
-    if "Content-Type" not in answer.headers:
-        del response.headers["Content-Type"]  # Quart's guess
-    return response
+def _passed(answer: Answer) -> Reply:
+    return Reply(answer, answer.status, answer.headers.items(), content_type=None)
 
 
-def _provisioning(settings: Settings) -> Response:
-    machine = asked_machine(request.headers.get(MACHINE))
+def _provisioning(asked: Asked, settings: Settings) -> Reply:
+    machine = asked_machine(asked.headers.get(MACHINE))
     body = {
         "status": "provisioning",
         "gpu": machine,
         "estimated_wait_s": settings.provisioning_s,
         "message": f"no {machine} worker is there yet; one is being waited for",
     }
-    response = Response(orjson.dumps(body), 202, content_type="application/json")
-    response.headers["Retry-After"] = f"{max(1, round(settings.provisioning_retry_s))}"
-    return response
+    return Reply(orjson.dumps(body), 202, [("Retry-After", f"{max(1, round(settings.provisioning_retry_s))}")])

@@ -7,10 +7,9 @@ from collections.abc import AsyncIterator
 
 import httpx
 import trio
-from quart import Request
 
 from sie.errors import PayloadTooLarge, RequestTooSlow
-from sie.http.body import note_read
+from sie.http.plain import Asked
 from sie.settings import Settings
 
 
@@ -44,11 +43,11 @@ class Upload(httpx.AsyncByteStream):
         self._check(length or 0)
 
     @staticmethod
-    def of(request: Request, settings: Settings) -> Upload:
+    def of(asked: Asked, settings: Settings) -> Upload:
         """A request's body, as it comes."""
         return Upload(
-            _Noted(request),
-            length=request.content_length,
+            _Coming(asked),
+            length=asked.length,
             size_most=settings.request_body_bytes,
             kept_most=settings.forward_kept_bytes,
             deadline=trio.current_time() + settings.body_s,
@@ -108,16 +107,13 @@ class _Once(AsyncIterator[bytes]):
         return self._left.pop()
 
 
-class _Noted(AsyncIterator[bytes]):
-    """A request's body as it comes, noted as read at its end."""
+class _Coming(AsyncIterator[bytes]):
+    """A request's body as it comes."""
 
-    def __init__(self, request: Request) -> None:
-        self._request = request
-        self._body = aiter(request.body)
+    def __init__(self, asked: Asked) -> None:
+        self._asked = asked
 
     async def __anext__(self) -> bytes:
-        try:
-            return await anext(self._body)
-        except StopAsyncIteration:
-            note_read(self._request)
-            raise
+        if (piece := await self._asked.next_piece()) is None:
+            raise StopAsyncIteration
+        return piece

@@ -13,7 +13,7 @@ import trio
 from sie.catalog.catalog import Catalog
 from sie.catalog.digest import bundle_config_hash
 from sie.catalog.model import Model
-from sie.http.app import server_version
+from sie.http.version import server_version
 from sie.wire.status import WorkerStatus
 from sie.wire.status_message import Device, Process, write_status
 from sie.worker.compute import ComputeStatistics

@@ -6,22 +6,16 @@ from typing import Any
 
 import pytest
 import trio
-from quart import Blueprint, Response
 
-from sie.http.app import ClosingBody, http_app
+from sie.http.app import http_app
+from sie.http.plain import Asked, PlainBlueprint, Reply
 from sie.settings import Settings
 
 
-class Held(ClosingBody):
+class Held:
     def __init__(self) -> None:
         self.closed = 0
         self.left = 3
-
-    async def __aenter__(self) -> Held:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.aclose()
 
     def __aiter__(self) -> Held:
         return self
@@ -41,7 +35,7 @@ SCOPE = {
     "type": "http",
     "asgi": {"version": "3.0"},
     "http_version": "1.1",
-    "method": "GET",
+    "method": "POST",
     "scheme": "http",
     "path": "/held",
     "raw_path": b"/held",
@@ -58,11 +52,11 @@ SCOPE = {
 async def test_it_is_closed_whenever_the_client_goes(messages: int) -> None:
     """The client goes while the next message after so many is being sent."""
     body = Held()
-    routes = Blueprint("held", __name__)
+    routes = PlainBlueprint("held", __name__)
 
-    @routes.get("/held")
-    async def held() -> Response:
-        return Response(body, content_type="text/plain")
+    @routes.plain("/held")
+    async def held(asked: Asked, _: str) -> Reply:
+        return Reply(body, content_type="text/plain")
 
     sent: list[str] = []
     gone = trio.Event()

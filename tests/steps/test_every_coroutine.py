@@ -20,10 +20,10 @@ load()
 EXCUSED = {
     "sie.bus.farside:FarSide.live": "runs on asyncio's loop in another thread, where Trio cancels nothing; its end is "
     "asked for by Bridge.run, which is cancelled here",
-    "sie.http.app:ClosingBody.aclose": "abstract; the one that there is, Answer.aclose, is cancelled here",
+    "sie.http.plain:ClosingBody.aclose": "abstract; the one that there is, Answer.aclose, is cancelled here",
     "sie.router.handshake:HandshakeStream.wait_send_all_might_not_block": "passes the question on; nobody asks it",
-    "sie.router.proxy:Proxy.answer": "answers the request that Quart is handling, inside of Quart; it waits for "
-    "Forwarder.ask, cancelled here, and tests/router/test_proxy.py hangs up on it",
+    "sie.router.proxy:Proxy.answer": "needs a whole router; it waits for Forwarder.ask, cancelled here, and "
+    "tests/router/test_proxy.py hangs up on it",
     **{
         f"sie.worker.device:ThreadedDevice.{name}": "needs torch; Lane.run, in which it waits, is cancelled here"
         for name in ("memory_bytes", "find", "load")

@@ -230,7 +230,7 @@ ANSWER = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 6\r\n\r\n"
 
 @case(
     "sie.router.forward:Forwarder.ask",
-    *(f"sie.router.forward:Answer.{name}" for name in ("__aenter__", "__aexit__", "__anext__", "look", "aclose")),
+    *(f"sie.router.forward:Answer.{name}" for name in ("__anext__", "look", "aclose")),
     "sie.router.upload:Upload.next_piece",
     whose="own",
     clock="real",
@@ -268,9 +268,12 @@ async def forwarding(place: Place) -> AsyncIterator[Trial]:
                 upload = Upload(pieces, length=None, size_most=100, kept_most=100)
                 try:
                     asked = forwarder.ask(worker, "/", query=b"", headers=Headers(), said={}, upload=upload)
-                    async with await asked as answered:
+                    answered = await asked
+                    try:
                         await answered.look(1)
                         return b"".join([piece async for piece in answered])
+                    finally:
+                        await answered.aclose()
                 finally:
                     with trio.CancelScope(shield=True):
                         await pieces.aclose()
