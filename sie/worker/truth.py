@@ -128,23 +128,24 @@ class ReadStore:
 class _Doubt:
     """Whether what is known is what is true: its digest, for whoever can compare; "" where that is settled.
 
-    Told once that it differs, a catalog that has not changed since would differ again: its files are others.
+    Told once that it differs, a catalog that has not changed since would differ again: its files are others. And told
+    once that it does not, it need not ask again before it hears of another store, or more of one.
     """
 
     def __init__(self, known: BundleCatalog) -> None:
         self._known = known
-        self._settled = ""
+        self._settled: tuple[str, Mapping[str, int]] = "", {}
 
     @property
     def digest(self) -> str:
         digest = "" if self._known.gap else self._known.catalog.digest(self._known.name)
-        return "" if digest == self._settled else digest
+        return "" if (digest, self._known.known) == self._settled else digest
 
     def settle(self, digest: str, known: Mapping[str, int], found: CaughtUp) -> None:
         """It was told, for an answer to what is known. One that has news did not look at the digest: see `catch_up`."""
         said = {part.store: part.revision for part in found.parts}
         if known.keys() == said.keys() and all(known[store] >= revision for store, revision in said.items()):
-            self._settled = digest or self._settled
+            self._settled = (digest, dict(known)) if digest else self._settled
 
 
 def _told(before: str | None, now: str) -> str:

@@ -365,9 +365,13 @@ def what_was_not_read_is_absent() -> None:
 
 def a_doubt_is_settled_unheard() -> None:
     def settle(self: _Doubt, digest: str, known: Mapping[str, int], found: CaughtUp) -> None:
-        self._settled = digest or self._settled
+        self._settled = (digest, {}) if digest else self._settled
 
-    _patch(_Doubt, settle=settle)
+    def digest(self: _Doubt) -> str:
+        ours = "" if self._known.gap else self._known.catalog.digest(self._known.name)
+        return "" if ours == self._settled[0] else ours
+
+    _patch(_Doubt, settle=settle, digest=property(digest))
 
 
 def a_snapshot_holds_what_is_not_stored() -> None:
@@ -410,7 +414,7 @@ MUTATIONS: Mapping[str, Mutation] = {
         (handlers_commit_themselves, "no writer", "each request's handler commits, side by side"),
         (news_is_answered_with_news, "echo", "routers answer each other's news by telling them again"),
         (what_was_not_read_is_absent, "early 404", "a model in a store that was not read yet is said not to exist"),
-        (a_doubt_is_settled_unheard, "stale truth", "a digest counts as compared although the answer had other news"),
+        (a_doubt_is_settled_unheard, "stale truth", "a digest that was asked about once counts as compared, for good"),
         (a_snapshot_holds_what_is_not_stored, "snapshot", "a snapshot counts an entry that it does not hold"),
     )
 }

@@ -11,7 +11,7 @@ import pytest
 
 from sie.testing.simulation.broker import BusWeather
 from sie.testing.simulation.run import run
-from sie.testing.simulation.schedule import DENSE, SGLANG, Ask, Cluster, Crash, Post, Schedule, Storm
+from sie.testing.simulation.schedule import DENSE, SGLANG, Ask, Cluster, Crash, Cut, Down, Post, Schedule, Storm
 from sie.testing.simulation.store import StoreWeather
 from tests.simulation.mutations import MUTATIONS
 
@@ -111,6 +111,36 @@ FOUND: Mapping[str, Found] = {
                 Storm(at=2.98697896707479, weather=BusWeather(drop=0.6, double=0.6), for_s=0.39591246765059174),
                 Post(at=2.99197896707479, router=0, model="org/r0-m1", profiles=(("default", DENSE, 0),)),
                 Crash(at=3.0053339516835322, who="router", number=0, steps=0, back_s=0.2928020406221954),
+            ],
+        ),
+        "everything-converges",
+        "a-doubt-is-settled-unheard",
+    ),
+    # The same, after a question at the right moment: what was compared once counted as compared for good.
+    "a worker did not ask again after the store that it had been told of was lost": Found(
+        Schedule(
+            seed="600030704",
+            cluster=Cluster(
+                routers=2,
+                bundles=("default", "default"),
+                stores="memory",
+                restore=True,
+                shared_readers=False,
+                bus=True,
+                bus_key=False,
+                snapshot_every=3,
+            ),
+            actions=[
+                Cut(at=0.4996757592629245, who="router", number=0, off="bus", for_s=2.9418501323809405),
+                Post(at=0.7270935938777581, router=1, model="org/r1-m1", profiles=(("default", DENSE, 0),)),
+                Crash(at=0.7327286879547076, who="worker", number=1, steps=0, back_s=4.636532910652946),
+                Down(at=0.7330188478779565, what="broker", for_s=0.0409409384394901),
+                Storm(
+                    at=0.9781838924058001,
+                    weather=BusWeather(slow_s=0.1, drop=0.2, double=0.2),
+                    for_s=1.73161141747191,
+                ),
+                Crash(at=1.4556020826310767, who="router", number=1, steps=6, back_s=0.4150761690817694),
             ],
         ),
         "everything-converges",
