@@ -299,6 +299,9 @@ class Settings:
     item_text_bytes: int = _var(
         "SIE_MAX_TEXT_BYTES", _number, 1 * MIB, "one text: 100 times what the longest context reads of it"
     )
+    embedding_cache_bytes: int = _var(
+        "SIE_EMBEDDING_CACHE_BYTES", _number, 0, "results kept by their tokens, model and options; 0: none"
+    )
     default_batch_tokens: int = _var("SIE_DEFAULT_BATCH_TOKENS", _number, 8192, "for profiles that give none")
     memory_budget_bytes: int = _var(
         "SIE_MEMORY_BUDGET_BYTES", _number, 0, "weights resident on the device; 0: a share of what it has, below"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -18,6 +18,7 @@ from sie.worker.batching import ItemQueue, Waiting
 from sie.worker.device import Device, DeviceOutOfMemory
 from sie.worker.identity import LoadIdentity
 from sie.worker.loading import Loading
+from sie.worker.sharing import InFlight, Kept, Waiter, key_of
 
 log = logging.getLogger("sie.worker.pipeline")
 
@@ -50,7 +51,8 @@ class Counts:
     """What one model has done so far."""
 
     batches: int = 0
-    items: int = 0
+    items: int = 0  # that ran; the same one for several requests counts once
+    shared: int = 0  # that did not have to: the same was on its way, or kept
     tokens: int = 0
     padded_tokens: int = 0
     failed_batches: int = 0
@@ -69,10 +71,19 @@ class _Ticket:
     left: int
     done: trio.Event = field(default_factory=trio.Event)
     fault: SieError | None = None
-    rows: dict[int, Row] = field(default_factory=dict)  # tokenised, not taken yet
+    rows: dict[int, Row] = field(default_factory=dict)  # tokenised, not on the device yet
+    keys: dict[int, Hashable] = field(default_factory=dict)  # of those that wait for a result
     tokens: int = 0
     tokenise_s: float = 0.0
     run_s: float = 0.0
+
+    def answer(self, position: int, result: Result) -> None:
+        self.results[position] = result
+        self.rows.pop(position, None)
+        self.keys.pop(position, None)
+        self.left -= 1
+        if not self.left:
+            self.done.set()
 
     def fail(self, fault: SieError) -> None:
         self.fault = self.fault or fault
@@ -91,6 +102,8 @@ class Pipeline:
         self._pending: dict[LoadIdentity, int] = {}  # items admitted and not answered
         # In the order they are served: the model whose last batch is longest ago comes first.
         self._queues: dict[LoadIdentity, ItemQueue] = {}
+        self._in_flight = InFlight()
+        self._kept = Kept(settings.embedding_cache_bytes)
         self._arrived = trio.Event()
         self._open = False
         self.counts: dict[LoadIdentity, Counts] = {}
@@ -170,14 +183,27 @@ class Pipeline:
                 ticket.tokenise_s += trio.current_time() - began
                 if ticket.fault is not None:
                     return
-                items = []
-                for tokens in tokenised:
-                    ticket.rows[position] = Row(tokens, work.outputs, work.options)
-                    ticket.tokens += len(tokens)
-                    items.append(Waiting(max(1, len(tokens)), ticket.number, position))
-                    position += 1
-                self._queues.setdefault(ticket.identity, ItemQueue()).add(items)
-                self._arrived.set()
+                rows = [Row(tokens, work.outputs, work.options) for tokens in tokenised]
+                self._let_in(ticket, position, rows)
+                position += len(rows)
+
+    def _let_in(self, ticket: _Ticket, position: int, rows: Sequence[Row]) -> None:
+        """Rows of the request, from this position on: into the queue, but for those that somebody else has run."""
+        items = []
+        for at, row in enumerate(rows, position):
+            ticket.tokens += len(row.tokens)
+            key = key_of(ticket.identity, row)
+            if (kept := self._kept.get(key)) is not None:
+                ticket.answer(at, kept)
+            else:
+                ticket.rows[at], ticket.keys[at] = row, key
+                if self._in_flight.join(key, Waiter(ticket.number, at)):
+                    items.append(_waiting(ticket, at))
+                    continue
+            self.counts.setdefault(ticket.identity, Counts()).shared += 1
+        if items:
+            self._queues.setdefault(ticket.identity, ItemQueue()).add(items)
+            self._arrived.set()
 
     def _leave(self, ticket: _Ticket, count: int) -> None:
         del self._tickets[ticket.number]
@@ -187,8 +213,20 @@ class Pipeline:
             del self._pending[ticket.identity]
 
     def _remove_items(self, ticket: _Ticket) -> None:
+        """Whoever waits for the same as it leads now: what it led and is not on the device goes back into the queue."""
         if (queue := self._queues.get(ticket.identity)) is not None:
             queue.remove(ticket.number)
+        heirs = []
+        for position, key in ticket.keys.items():
+            heir = self._in_flight.leave(key, Waiter(ticket.number, position))
+            if heir is not None and heir.request != ticket.number:
+                heirs.append(heir)
+        ticket.rows.clear()
+        ticket.keys.clear()
+        if heirs:
+            items = [_waiting(self._tickets[one.request], one.position) for one in heirs]
+            self._queues.setdefault(ticket.identity, ItemQueue()).add(items)
+            self._arrived.set()
 
     def _retry_after_s(self, identity: LoadIdentity, pending: int) -> int:
         counts = self.counts.get(identity)
@@ -212,15 +250,18 @@ class Pipeline:
         identity, adapter = batch[0][0].identity, batch[0][0].adapter
         self._loading.touch(identity)
         rows = [ticket.rows.pop(position) for ticket, position in batch]
+        keys = [ticket.keys[position] for ticket, position in batch]
+        for key in keys:
+            self._in_flight.run(key)
         began = trio.current_time()
         counts = self.counts.setdefault(identity, Counts())
         try:
             results = await self._run_rows(adapter, rows)
-            answered = list(zip(batch, results, strict=True))
+            answered = list(zip(keys, rows, results, strict=True))
         except Exception as fault:
             log.exception("a batch of %d on %s", len(rows), identity)
             counts.failed_batches += 1
-            for ticket in {ticket for ticket, _ in batch}:
+            for ticket in {ticket for key in keys for ticket, _ in self._settled(key)}:
                 ticket.fail(InferenceFailed(f"The model raised on a batch this was in: {_said(fault)}"))
                 self._remove_items(ticket)
             return
@@ -231,13 +272,19 @@ class Pipeline:
         counts.tokens += sum(lengths)
         counts.padded_tokens += max(lengths) * len(rows)
         counts.run_s += took
-        for ticket in {ticket for ticket, _ in batch}:
+        in_it = set()
+        for key, row, result in answered:
+            self._kept.keep(key, len(row.tokens), result)
+            for ticket, position in self._settled(key):
+                ticket.answer(position, result)
+                in_it.add(ticket)
+        for ticket in in_it:
             ticket.run_s += took
-        for (ticket, position), result in answered:
-            ticket.results[position] = result
-            ticket.left -= 1
-            if not ticket.left:
-                ticket.done.set()
+
+    def _settled(self, key: Hashable) -> Sequence[tuple[_Ticket, int]]:
+        """Those who wait for it still."""
+        waiting = ((self._tickets.get(one.request), one.position) for one in self._in_flight.settle(key))
+        return [(ticket, position) for ticket, position in waiting if ticket is not None]
 
     async def _run_rows(self, adapter: Adapter, rows: Sequence[Row]) -> Sequence[Result]:
         """On a device out of memory, each half once more: a batch's size is a guess at what fits."""
@@ -249,6 +296,10 @@ class Pipeline:
             log.warning("no memory for a batch of %d: trying its halves", len(rows))
         half = len(rows) // 2
         return [*await self._device.run(adapter, rows[:half]), *await self._device.run(adapter, rows[half:])]
+
+
+def _waiting(ticket: _Ticket, position: int) -> Waiting:
+    return Waiting(max(1, len(ticket.rows[position].tokens)), ticket.number, position)
 
 
 def chunks(texts: Sequence[Text]) -> Iterator[Sequence[Text]]:

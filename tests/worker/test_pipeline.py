@@ -64,7 +64,7 @@ async def test_batches_keep_the_profiles_token_budget(autojump_clock: MockClock)
     model = made_model("org/a", profiles={"small": {"extends": "default", "max_batch_tokens": 6}})
     device = device_of()
     async with running(device) as compute:
-        await compute.encode(model, "small", encode(*["a b"] * 7, "a b c d e f g"), wait_s=9)
+        await compute.encode(model, "small", encode(*(f"a b{one}" for one in range(7)), "a b c d e f g"), wait_s=9)
     assert sorted(map(len, texts_of(device))) == [1, 1, 3, 3]
 
 
@@ -96,7 +96,7 @@ async def test_cancelled_at_any_moment_a_request_leaves_nothing_behind(autojump_
             with trio.move_on_after(tenths / 10):
                 await compute.encode(A, None, encode(*map(str, range(130))), wait_s=9)
             assert compute.queue_depth(A) == 0
-            await compute.encode(A, None, encode(*["after"] * 130), wait_s=9)
+            await compute.encode(A, None, encode(*(f"after{one}" for one in range(130))), wait_s=9)
             assert {place.holds for place in compute._loading.table.states().values()} == {0}
 
 
@@ -124,7 +124,7 @@ async def test_one_item_waits_two_batches_behind_ten_thousand(autojump_clock: Mo
     async with running(device, queue_items=20_000) as compute:
         await compute.preload(A)
         async with trio.open_nursery() as nursery:
-            await started(nursery, lambda: compute.encode(A, None, encode(*["w " * 100] * 10_000)))
+            await started(nursery, lambda: compute.encode(A, None, encode(*(f"{one} " * 100 for one in range(10_000)))))
             await trio.sleep(10.5)
             answer = await compute.encode(A, None, encode("short"))
             assert answer.timing.total_ms <= 2500
