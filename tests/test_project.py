@@ -32,6 +32,8 @@ def test_a_router_needs_these_and_nothing_else() -> None:
         "quart",
         "quart-trio",
         "hypercorn",
+        "httptools",
+        "wsproto",
         "httpx",
         "trio-websocket",
         "pyyaml",

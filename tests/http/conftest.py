@@ -64,8 +64,14 @@ class Site:
 OpenSite = Callable[..., Awaitable[Site]]
 
 
+@pytest.fixture(params=["listener", pytest.param("hypercorn", marks=pytest.mark.slow)])
+def server(request: pytest.FixtureRequest) -> str:
+    """Which one the site is behind."""
+    return str(request.param)
+
+
 @pytest.fixture
-def open_site(nursery: trio.Nursery) -> OpenSite:
+def open_site(nursery: trio.Nursery, server: str) -> OpenSite:
     async def opened(
         *,
         edge: ScriptedEdge | None = None,
@@ -73,7 +79,8 @@ def open_site(nursery: trio.Nursery) -> OpenSite:
         admin_token: str | None = None,
         **said: object,
     ) -> Site:
-        settings = replace(Settings(port=0), auth_token=auth_token, admin_token=admin_token, **said)  # type: ignore[arg-type]
+        said = {"server": server, "auth_token": auth_token, "admin_token": admin_token, **said}
+        settings = replace(Settings(port=0), **said)  # type: ignore[arg-type]
         site = Site("", edge if edge is not None else ScriptedEdge(), trio.Event(), trio.Event())
         access = Access(auth_token=auth_token, admin_token=admin_token)
         app = http_app(settings, inference_blueprint(site.edge, settings, access), plain_blueprint(site))

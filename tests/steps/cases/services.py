@@ -146,13 +146,29 @@ async def _get(address: str) -> bytes:
         return b"".join([piece async for piece in stream])
 
 
-def _serving(name: str, served: Callable[..., Awaitable[None]], *also: str, whose: Whose = "own") -> None:
+_BEHIND = {
+    "listener": (
+        "sie.listener.server:serve",
+        *(f"sie.listener.connection:Connection.{one}" for one in ("run", "park")),
+        *(f"sie.listener.exchange:Exchange.{one}" for one in ("run", "send")),
+    ),
+    "hypercorn": ("sie.http.multiprotocol:Connections.serve", "sie.http.connection:Connection.run"),
+}
+
+
+def _serving(
+    name: str,
+    served: Callable[..., Awaitable[None]],
+    *also: str,
+    whose: Whose = "own",
+    server: str = "listener",
+) -> None:
     @case(
-        *(name, *also, "sie.http.server:serve_app", "sie.http.connection:Connection.run", "sie.http.app:App.__call__"),
+        *(name, *also, "sie.http.server:serve_app", *_BEHIND[server], "sie.http.app:App.__call__"),
         clock="real",
         whose=whose,
         slow=whose == "all",
-        label=f"{name}, {whose} steps",
+        label=f"{name}, {whose} steps, {server}",
     )
     @asynccontextmanager
     async def serving(place: Place) -> AsyncIterator[Trial]:
@@ -162,7 +178,7 @@ def _serving(name: str, served: Callable[..., Awaitable[None]], *also: str, whos
 
         async def act() -> None:
             async with trio.open_nursery() as nursery:
-                addresses.append(await nursery.start(partial(served, ONE, stop=stop)))
+                addresses.append(await nursery.start(partial(served, replace(ONE, server=server), stop=stop)))
                 assert (await _get(addresses[0])).startswith(b"HTTP/1.1 200")
                 stop.set()
 
@@ -181,6 +197,7 @@ def _serving(name: str, served: Callable[..., Awaitable[None]], *also: str, whos
 
 
 _serving("sie.service:serve", serve, "sie.service:serve_plane")
+_serving("sie.service:serve", serve, server="hypercorn")
 _serving("sie.router.service:serve_router", serve_router)
 _serving(
     *("sie.worker.service:serve_worker", serve_worker, "sie.worker.service:serve_process"),
