@@ -23,9 +23,10 @@ serve: $(VENV)/.serve
 	$(COMPILED)
 	$(BIN)/sie serve --host 127.0.0.1 --port 8080
 
+# Two at a time, each file in one process: they wait for servers and clocks more than they compute.
 test: check
 	$(COMPILED)
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile
 
 test-slow: $(VENV)/.test
 	$(COMPILED)

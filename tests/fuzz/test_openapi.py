@@ -152,7 +152,7 @@ def facts() -> Mapping[str, set[str]]:
     return found
 
 
-@pytest.mark.parametrize(("kind", "given"), facts().items(), ids=facts())
+@pytest.mark.parametrize(("kind", "given"), sorted(facts().items()), ids=sorted(facts()))
 def test_every_error_with_all_its_facts_is_as_described(kind: str, given: set[str]) -> None:
     error = getattr(errors, kind)("said", **{name: FACTS.get(name, "text") for name in given})
     for name, answer in (
