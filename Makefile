@@ -56,6 +56,8 @@ bench: $(VENV)/.test
 	$(BIN)/python -m bench.propagation --save --store s3
 	$(BIN)/python -m bench.fanout --save
 	$(BIN)/python -m bench.scale --save
+	$(BIN)/python -m bench.listener --save
+	$(BIN)/python -m bench.backends --save
 
 check: $(VENV)/.test
 	$(BIN)/ruff check .
@@ -78,7 +80,7 @@ $(VENV)/.serve: pyproject.toml Makefile | $(BIN)/uv
 	touch $@
 
 $(VENV)/.test: $(VENV)/.serve
-	$(UV) "$(TORCH)" -e '.[models,minilm,s3,gcs,dev]'
+	$(UV) "$(TORCH)" -e '.[models,onnx,minilm,s3,gcs,dev]'
 	@# The real client asks for Python 3.12 in its metadata and runs on 3.11; two versions, each in a folder of its own.
 	for version in 0.1.10 0.10.1; do \
 	  $(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --ignore-requires-python --upgrade \

@@ -293,6 +293,12 @@ class Settings:
         None,
         "if a profile gives none; unset: float32 on CPU, float16 on GPU",
     )
+    backend: str = _var(
+        "SIE_BACKEND", _text, "torch", "if a profile gives none: torch, onnx, compile, or auto for the quickest"
+    )
+    graphs: Path | None = _var(
+        "SIE_GRAPHS", _maybe_path, None, "exported ONNX graphs, as large as the weights; unset: ~/.cache/sie/graphs"
+    )
     queue_items: int = _var(
         "SIE_MAX_CONCURRENT_REQUESTS", _number, 512, "items waiting per loaded model; v0.1.10's name and default"
     )

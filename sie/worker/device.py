@@ -20,6 +20,7 @@ from typing import Any, Protocol, TypeVar, cast
 import outcome
 import trio
 
+from sie.catalog.adapters import LOADTIME_VALUES
 from sie.errors import ConfigurationError, ModelLoadFailed, ShuttingDown
 from sie.settings import Settings
 from sie.worker.adapters.contract import Adapter, LoadOrder, Result, Row, RunOptions, Text, Tokens
@@ -137,9 +138,11 @@ class ThreadedDevice:
     """The real one: PyTorch, imported in the loader's thread when the first model is wanted and not before."""
 
     def __init__(self, settings: Settings) -> None:
-        """Raises ConfigurationError for a default precision that no model can be loaded in."""
+        """Raises ConfigurationError for a default precision or backend that there is not."""
         if (precision := settings.default_precision) not in (None, *PRECISIONS):
             raise ConfigurationError(f"SIE_DEFAULT_COMPUTE_PRECISION={precision!r}: say {', '.join(PRECISIONS)}")
+        if settings.backend not in (backends := LOADTIME_VALUES["backend"]):
+            raise ConfigurationError(f"SIE_BACKEND={settings.backend!r}: say {', '.join(map(str, backends))}")
         self._settings = settings
         self._device_lane = Lane("device")
         self._loader_lane = Lane("loader")
@@ -216,6 +219,8 @@ class ThreadedDevice:
             loadtime=loadtime,
             trust_remote_code=trust and self._settings.allow_remote_code,
             allow_pickle=self._settings.allow_pickle,
+            backend=str(loadtime.get("backend") or self._settings.backend),
+            graphs=self._settings.graphs,
         )
         log.info("loading %s from %s (%s) onto %s, %s", identity, weights.path, weights.place, name, order.precision)
         began = time.monotonic()

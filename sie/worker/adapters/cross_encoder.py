@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from sentence_transformers import CrossEncoder
@@ -19,14 +20,19 @@ class CrossEncoderAdapter(TransformerAdapter):
     outputs = frozenset({"score"})
     pairs = True
 
-    def __init__(self, order: LoadOrder) -> None:
-        super().__init__(order)
-        labels = self._model.config.num_labels
+    def _read(self, order: LoadOrder) -> Any:
+        model = super()._read(order)
+        labels = model.config.num_labels
         if labels != 1:
             raise ModelLoadFailed(f"It gives {labels} numbers for a pair; a score is one")
+        return model
 
     @torch.inference_mode()
     def run(self, rows: Sequence[Row]) -> list[Result]:
-        logits = self._model.model(**self._features(rows), return_dict=True).logits
+        features = self._features(rows)
+        if isinstance(self._model, torch.nn.Sequential):
+            logits = self._model(features)["scores"]
+        else:  # before sentence-transformers 6
+            logits = self._model.model(**features, return_dict=True).logits
         scores = self._model.activation_fn(logits.float()).squeeze(-1).cpu().tolist()
         return [Result(score=score) for score in scores]

@@ -81,6 +81,10 @@ class DenseAdapter(TransformerAdapter):
             vectors = normalize(vectors, p=2, dim=1)
         return _on_host(vectors)
 
+    def release(self) -> None:
+        del self._transformer, self._head  # or they would keep the weights
+        super().release()
+
     def _tokens_of_prompt(self, prompt: str) -> int:
         if not prompt or not self._leaves_prompt_out:
             return 0

@@ -17,6 +17,8 @@ import transformers
 from transformers.utils import logging as transformers_logging
 
 from sie.errors import ModelLoadFailed
+from sie.worker.adapters.backend import Backend, Features, Replacement
+from sie.worker.adapters.choosing import Trial, choose_backend
 from sie.worker.adapters.contract import LoadOrder, Row, RunOptions, Text, Tokens
 
 log = logging.getLogger("sie.worker.adapters")
@@ -27,6 +29,8 @@ _PLACEHOLDER = re.compile(r"\{(text|instruction)\}")
 # The names a model's own prompts for texts of each kind go by.
 _QUERY_PROMPTS = ("query",)
 _DOCUMENT_PROMPTS = ("document", "passage", "corpus")
+# What backends are tried with: more than 128 tokens in any language model's vocabulary, fewer than 512 in most.
+_LONG = " ".join(f"The quick brown fox number {number} jumps over a lazy dog, twice." for number in range(16))
 
 
 class TransformerAdapter:
@@ -46,8 +50,13 @@ class TransformerAdapter:
         self._takes_types = "token_type_ids" in self._tokenizer.model_input_names
         self._text_kwargs = {"truncation": "longest_first", **self._own_text_kwargs()}
         self.max_sequence_length = self._limit(order.max_sequence_length or self._model.max_seq_length)
+        backend = self._replace_transformer(order)
         tensors = [*self._model.parameters(), *self._model.buffers()]
         self.memory_bytes = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+        self.backend = "torch"
+        if backend is not None:
+            self.backend = backend.name
+            self.memory_bytes += backend.memory_bytes
         self.batch_tokens: int | None = None
         self.dims: Mapping[str, int] = {}
 
@@ -95,6 +104,32 @@ class TransformerAdapter:
                     log.warning("max_sequence_length %d is more than the model's %d positions", asked, positions)
                 return positions if asked is None else min(asked, positions)
         return asked
+
+    def _replace_transformer(self, order: LoadOrder) -> Backend | None:
+        """Put what `order` asks for in the transformer's place, whose weights then go; None: it stays."""
+        if order.backend == "torch":
+            return None
+        transformer = next(iter(self._model.children()))
+        backend = choose_backend(order, transformer, self._trial())
+        if backend is not None:
+            self._model[0] = Replacement(backend, transformer.module_output_name)
+        return backend
+
+    def _trial(self) -> Trial:
+        options = RunOptions(doc_template="{text}")  # and so without a prompt
+
+        def features(*texts: str) -> Features:
+            both = [(text, text) for text in texts] if self.pairs else texts
+            return self._features([Row(tokens, self.outputs, options) for tokens in self.tokenise(both, options)])
+
+        def cut(rows: int, width: int) -> Features:
+            return {name: value[:, :width].expand(rows, -1).contiguous() for name, value in long.items()}
+
+        long = features(_LONG)
+        return Trial(
+            checks=[features("a"), long, features("", _LONG[:90], _LONG[:400], "Two words")],
+            races=[cut(1, 16), cut(32, 16), cut(32, 128)],
+        )
 
     # -- text to tokens
 
