@@ -8,7 +8,8 @@ from typing import cast
 import trio
 from quart import Request
 
-from sie.errors import PayloadTooLarge, RequestTooSlow
+from sie.errors import RequestTooSlow
+from sie.http.plain import too_large
 
 _READ = "sie.body_read"
 
@@ -20,7 +21,7 @@ async def read_body(request: Request, limit: int) -> bytes:
     while it sends cancels the request, and with it this.
     """
     if request.content_length is not None and request.content_length > limit:
-        raise _too_large(limit)
+        raise too_large(limit)
     within_s = math.inf if request.body_timeout is None else request.body_timeout
     pieces: list[bytes] = []
     size = 0
@@ -28,7 +29,7 @@ async def read_body(request: Request, limit: int) -> bytes:
         async for piece in request.body:
             size += len(piece)
             if size > limit:
-                raise _too_large(limit)
+                raise too_large(limit)
             pieces.append(piece)
     if reading.cancelled_caught:
         raise RequestTooSlow(f"The body did not arrive within {within_s:g} s", limit_s=within_s)
@@ -45,7 +46,3 @@ def has_unread_body(request: Request) -> bool:
     """Whether there is a body that nobody took to its end."""
     said = request.headers.get("Content-Length", "0") != "0" or "Transfer-Encoding" in request.headers
     return said and _READ not in cast("dict[str, object]", request.scope)
-
-
-def _too_large(limit: int) -> PayloadTooLarge:
-    return PayloadTooLarge(f"The body is larger than {limit:,} bytes", limit_bytes=limit)

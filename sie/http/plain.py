@@ -55,7 +55,9 @@ class Asked:
         self.headers = Headers([(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]])
         said = self.headers.get("Content-Length")
         self.length = int(said) if said is not None and said.isascii() and said.isdigit() else None
-        self.taken = self.length == 0 or (said is None and "Transfer-Encoding" not in self.headers)
+        # HTTP/1 says that there is a body; HTTP/2 need not.
+        announced = said is not None or "Transfer-Encoding" in self.headers or scope["http_version"] == "2"
+        self.taken = self.length == 0 or not announced
         self._body_s = body_s
         self._receive = receive
         self._taken: trio.Event | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import AsyncIterator
 
 import httpx
 import pytest
@@ -21,6 +22,24 @@ async def test_http_2_with_prior_knowledge_is_spoken(open_site: OpenSite) -> Non
         large = await client.get("/large")
     assert (plain.http_version, plain.text) == ("HTTP/2", "well")
     assert len(large.content) == 12_000_000
+
+
+@pytest.mark.parametrize("server", ["hypercorn"], indirect=True)
+async def test_a_body_whose_length_http_2_does_not_say_is_read(open_site: OpenSite) -> None:
+    site = await open_site()
+
+    async def body() -> AsyncIterator[bytes]:
+        yield b'{"items": [{"text": '
+        yield b'"x"}]}'
+
+    async with site.client(http1=False, http2=True) as client:
+        answer = await client.post(
+            "/v1/encode/org/model",
+            content=body(),
+            headers={"Content-Type": "application/json", "Accept": "application/json"},
+        )
+    assert (answer.http_version, answer.status_code) == ("HTTP/2", 200)
+    assert len(answer.json()["items"]) == 1
 
 
 async def test_many_requests_come_over_one_connection(open_site: OpenSite) -> None:
