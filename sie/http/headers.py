@@ -11,6 +11,7 @@ from sie.errors import InvalidInput
 
 _WAIT = re.compile(r'wait\s*=\s*"?(\d{1,9})"?', re.IGNORECASE)
 _NUMBER = re.compile(r"[0-9]{1,18}")
+_STORE = re.compile(r"[!-~]{0,200}")
 
 
 def joined(headers: Headers, name: str) -> str | None:
@@ -52,7 +53,10 @@ def model_revision(headers: Headers) -> tuple[str, int]:
     said = headers.get("X-SIE-Model-Revision", "0").strip()
     if not _NUMBER.fullmatch(said):
         raise InvalidInput("Header X-SIE-Model-Revision must be a whole number from 0", path="X-SIE-Model-Revision")
-    return headers.get("X-SIE-Model-Store", "").strip(), int(said)
+    store = headers.get("X-SIE-Model-Store", "").strip()
+    if not _STORE.fullmatch(store):
+        raise InvalidInput("Header X-SIE-Model-Store must be the id of a config store", path="X-SIE-Model-Store")
+    return store, int(said)
 
 
 def check_machine_profile(headers: Headers, identity: str) -> None:

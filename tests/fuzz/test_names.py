@@ -173,6 +173,15 @@ def test_any_model_revision_is_a_number_or_refused(text: str) -> None:
         assert model_revision(Headers({"X-SIE-Model-Revision": text})) == ("", int(text))
 
 
+@given(tokens.filter(legal))
+def test_any_model_store_is_an_id_or_refused(text: str) -> None:
+    with suppress(InvalidInput):
+        store, _ = model_revision(Headers({"X-SIE-Model-Store": text}))
+        assert store == text.strip()
+        assert store.isascii()
+        assert " " not in store
+
+
 @given((tokens | st.floats().map(str)).filter(legal))
 def test_any_timeout_is_some_time_or_refused(text: str) -> None:
     with suppress(InvalidInput):
