@@ -5,14 +5,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeAlias, cast
 
 import trio
 from quart import Blueprint
 from werkzeug.datastructures import Headers
 
-from sie.errors import PayloadTooLarge, RequestTooSlow, SieError
+from sie.errors import SieError
+from sie.http.body import read_whole
 from sie.http.version import VERSION_HEADER, server_version
 from sie.settings import Settings
 from sie.wire.answers import write_json
@@ -44,7 +45,8 @@ class HungUp(Exception):
 
 
 class Asked:
-    """One request. `path` decoded, `query` not; `length` as declared, None if it was not."""
+    """One request; iterated, the pieces of its body. `path` decoded, `query` not; `length` as declared, None if it was
+    not; `taken`: the body has been read to its end."""
 
     __slots__ = ("_body_s", "_receive", "_taken", "headers", "length", "path", "query", "scope", "taken")
 
@@ -63,28 +65,16 @@ class Asked:
         self._taken: trio.Event | None = None
 
     async def read_body(self, limit: int) -> bytes:
-        """All of it, at most `limit` bytes, within the time for it (`SIE_BODY_S`).
+        """All of it, at most `limit` bytes, within the time for it (`SIE_BODY_S`). As `read_whole`; raises HungUp."""
+        return await read_whole(self, length=self.length, limit=limit, within_s=self._body_s)
 
-        Raises PayloadTooLarge, before reading if the length was declared, RequestTooSlow and HungUp.
-        """
-        if self.length is not None and self.length > limit:
-            raise too_large(limit)
-        pieces: list[bytes] = []
-        size = 0
-        with trio.move_on_after(self._body_s) as reading:
-            while (piece := await self.next_piece()) is not None:
-                size += len(piece)
-                if size > limit:
-                    raise too_large(limit)
-                pieces.append(piece)
-        if reading.cancelled_caught:
-            raise RequestTooSlow(f"The body did not arrive within {self._body_s:g} s", limit_s=self._body_s)
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+    def __aiter__(self) -> Asked:
+        return self
 
-    async def next_piece(self) -> bytes | None:
-        """What comes next of the body; None after its end. Raises HungUp."""
+    async def __anext__(self) -> bytes:
+        """What comes next of the body. Raises StopAsyncIteration after its end, and HungUp."""
         if self.taken:
-            return None
+            raise StopAsyncIteration
         message = await self._receive()
         if message["type"] != "http.request":
             raise HungUp
@@ -109,7 +99,7 @@ class Reply:
 
     content: bytes | ClosingBody
     status: int = 200
-    headers: Iterable[tuple[str, str]] = field(default=())
+    headers: Iterable[tuple[str, str]] = ()
     content_type: str | None = "application/json"
 
 
@@ -226,7 +216,3 @@ def refused(path: str, error: Exception) -> Reply:
     if not isinstance(error, SieError):
         log.error("POST %s ended in an unforeseen error", path, exc_info=error)
     return Reply(write_json(answer.body), answer.status, list(dict(answer.headers).items()))
-
-
-def too_large(limit: int) -> PayloadTooLarge:
-    return PayloadTooLarge(f"The body is larger than {limit:,} bytes", limit_bytes=limit)

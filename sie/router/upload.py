@@ -8,7 +8,8 @@ from collections.abc import AsyncIterator
 import httpx
 import trio
 
-from sie.errors import PayloadTooLarge, RequestTooSlow
+from sie.errors import RequestTooSlow
+from sie.http.body import too_large
 from sie.http.plain import Asked
 from sie.settings import Settings
 
@@ -46,7 +47,7 @@ class Upload(httpx.AsyncByteStream):
     def of(asked: Asked, settings: Settings) -> Upload:
         """A request's body, as it comes."""
         return Upload(
-            _Coming(asked),
+            asked,
             length=asked.length,
             size_most=settings.request_body_bytes,
             kept_most=settings.forward_kept_bytes,
@@ -78,7 +79,7 @@ class Upload(httpx.AsyncByteStream):
 
     def _check(self, size: int) -> None:
         if size > self._size_most:
-            raise PayloadTooLarge(f"The body is larger than {self._size_most:,} bytes", limit_bytes=self._size_most)
+            raise too_large(self._size_most)
 
 
 class _Reading(AsyncIterator[bytes]):
@@ -105,15 +106,3 @@ class _Once(AsyncIterator[bytes]):
         if not self._left:
             raise StopAsyncIteration
         return self._left.pop()
-
-
-class _Coming(AsyncIterator[bytes]):
-    """A request's body as it comes."""
-
-    def __init__(self, asked: Asked) -> None:
-        self._asked = asked
-
-    async def __anext__(self) -> bytes:
-        if (piece := await self._asked.next_piece()) is None:
-            raise StopAsyncIteration
-        return piece

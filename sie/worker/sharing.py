@@ -75,14 +75,12 @@ class Kept:
         """`most_bytes`: 0 keeps nothing."""
         self._most = most_bytes
         self._results: OrderedDict[Hashable, tuple[Result, int]] = OrderedDict()
-        self.size_bytes = 0
-        self.hits = 0
+        self._size = 0
 
     def get(self, key: Hashable) -> Result | None:
         if not self._most or (found := self._results.get(key)) is None:
             return None
         self._results.move_to_end(key)
-        self.hits += 1
         return found[0]
 
     def keep(self, key: Hashable, tokens: int, result: Result) -> None:
@@ -93,10 +91,10 @@ class Kept:
         if size > self._most:
             return
         self._results[key] = _own(result), size
-        self.size_bytes += size
-        while self.size_bytes > self._most:
+        self._size += size
+        while self._size > self._most:
             _, (_, freed) = self._results.popitem(last=False)
-            self.size_bytes -= freed
+            self._size -= freed
 
 
 def _arrays(result: Result) -> Iterator[Array]:

@@ -5,22 +5,18 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 from sie.testing.simulation.search import search
+from tests.marks import write_between
 from tests.simulation.mutations import MUTATIONS
 
-README = Path(__file__).parents[2] / "spec" / "README.md"
-BEGIN, END = "<!-- mutations -->", "<!-- /mutations -->"
 MOST = 10_000
 FIRST = 0
 
 
 def main() -> int:
     rows = ["| planted | known as | guarantee that it breaks | schedules |", "|---|---|---|---|", *_rows()]
-    text = README.read_text()
-    before, rest = text.split(BEGIN)
-    README.write_text("\n".join([before + BEGIN, *rows, END]) + rest.split(END)[1])
+    write_between("mutations", rows)
     return 0
 
 

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import inspect
-from pathlib import Path
 
 from spec.guarantees import GUARANTEES
+from tests.marks import between
 from tests.simulation.mutations import MUTATIONS
-
-README = (Path(__file__).parents[2] / "spec" / "README.md").read_text()
 
 
 def section(name: str) -> list[str]:
     """The table's rows between the markers of that name."""
-    between = README.split(f"<!-- {name} -->")[1].split(f"<!-- /{name} -->")[0]
-    return [line for line in between.splitlines() if line.startswith("| ")]
+    return [line for line in between(name) if line.startswith("| ")]
 
 
 def test_every_guarantee_is_listed_with_its_sentence() -> None:

@@ -77,7 +77,7 @@ async def echo(asked: Asked, _: str) -> Reply:
 
 @case(
     "sie.http.plain:Plain.answer",
-    *(f"sie.http.plain:Asked.{name}" for name in ("read_body", "next_piece", "wait_hung_up")),
+    *(f"sie.http.plain:Asked.{name}" for name in ("read_body", "__anext__", "wait_hung_up")),
 )
 @asynccontextmanager
 async def answering(place: Place) -> AsyncIterator[Trial]:

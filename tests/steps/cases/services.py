@@ -226,7 +226,7 @@ class Asked:
             yield b"x"
 
 
-@case("sie.http.body:read_body")
+@case("sie.http.body:read_body", "sie.http.body:read_whole")
 @asynccontextmanager
 async def reading_a_body(place: Place) -> AsyncIterator[Trial]:
     asked = cast("Request", Asked(3))
