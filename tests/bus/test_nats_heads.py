@@ -28,6 +28,8 @@ async def test_other_routers_hear_it_and_the_sayer_does_not(shared_nats: NatsSer
     settings = settings_for(shared_nats, bus_key=key)
     async with connected(settings) as one, connected(settings, name="router-2") as two:
         with one.follow_heads() as own, two.follow_heads() as others:
+            for channel in (own, others):
+                await wait_nudged(channel)  # from here on nothing is missed
             await one.say_heads(SAID)
             await two.say_heads(replace(SAID, router_id="router-2", address=two.address))
             assert await next_heads(others) == SAID
