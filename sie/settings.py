@@ -314,6 +314,16 @@ class Settings:
         "SIE_EMBEDDING_CACHE_BYTES", _number, 0, "results kept by their tokens, model and options; 0: none"
     )
     default_batch_tokens: int = _var("SIE_DEFAULT_BATCH_TOKENS", _number, 8192, "for profiles that give none")
+    batch_start_tokens: int = _var(
+        "SIE_BATCH_START_TOKENS", _number, 512, "a model's first batch; from there batches double as far as it pays"
+    )
+    batch_overhead_percent: int = _var(
+        "SIE_BATCH_OVERHEAD_PERCENT",
+        _number,
+        3,
+        "of a batch's time that may go to what each batch costs, whatever is in it: larger ones would only keep others "
+        "waiting; 0: batches as large as the profile's max_batch_tokens",
+    )
     memory_budget_bytes: int = _var(
         "SIE_MEMORY_BUDGET_BYTES", _number, 0, "weights resident on the device; 0: a share of what it has, below"
     )

@@ -10,8 +10,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from sie.observe.metrics import ComputeNumbers, exposition
 from sie.wire.inference import State
 from sie.worker.compute import Compute, ComputeStatistics, ModelStatistics
+from sie.worker.counts import Counts
 from sie.worker.identity import LoadIdentity
-from sie.worker.pipeline import Counts
 
 
 @dataclass

@@ -18,7 +18,21 @@ PURE = (
     *("router/choice.py", "router/demand.py", "router/traffic.py", "observe/durations.py"),
     *(
         f"worker/{name}.py"
-        for name in ("batching", "identity", "options", "postprocess", "residency", "adapters/contract")
+        for name in (
+            *(
+                "batching",
+                "cost",
+                "counts",
+                "identity",
+                "options",
+                "postprocess",
+                "residency",
+                "rotation",
+                "schedule",
+                "sharing",
+            ),
+            "adapters/contract",
+        )
     ),
 )
 

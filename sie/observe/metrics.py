@@ -73,6 +73,7 @@ class ComputeNumbers(Collector):
         counts = [one.counts for one in load.models]
         yield counter("sie_batches", "Batches run", sum(one.batches for one in counts))
         yield counter("sie_batch_items", "Items in them", sum(one.items for one in counts))
+        yield counter("sie_batch_seconds", "Seconds the device took for them", sum(one.run_s for one in counts))
         yield counter("sie_tokens_processed", "Tokens, padding not counted", sum(one.tokens for one in counts))
         padding = sum(one.padded_tokens - one.tokens for one in counts)
         yield counter("sie_padding_tokens", "Tokens of padding run beside them", padding)

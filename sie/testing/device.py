@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import trio
+from outcome import Outcome, capture
 
 from sie.errors import ModelLoadFailed
 from sie.worker.adapters.contract import Adapter, Result, Row, RunOptions, Text, Tokens
@@ -93,6 +94,25 @@ class FakeAdapter:
         )
 
 
+@dataclass(kw_only=True)
+class FakeRunning:
+    """A batch that a fake device was given."""
+
+    adapter: Adapter
+    rows: Sequence[Row]
+    told: Callable[[], None]
+    outcome: Outcome[list[Result]] | None = None
+    took_s: float = 0.0
+    begun: bool = False
+    withdrawn: bool = False
+
+    def withdraw(self) -> bool:
+        if self.begun:
+            return False
+        self.withdrawn = True
+        return True
+
+
 class FakeDevice:
     """Behaves as the scripts say, by the name of the weights; whatever is not scripted takes no time and works.
 
@@ -108,6 +128,7 @@ class FakeDevice:
         self.batches: list[tuple[str, list[str]]] = []
         self.closed = False
         self._memory_bytes = memory_bytes
+        self._waiting: deque[FakeRunning] = deque()
 
     def script(self, name: str) -> Script:
         return self.scripts.setdefault(name, Script())
@@ -134,12 +155,37 @@ class FakeDevice:
         await trio.sleep(self._script_of(adapter).tokenise_s)
         return adapter.tokenise(texts, options)
 
-    async def run(self, adapter: Adapter, rows: Sequence[Row]) -> list[Result]:
-        script = self._script_of(adapter)
-        self.batches.append((_name(adapter), [adapter.decode(row.tokens.ids) for row in rows]))
-        await trio.sleep(script.run_s)
-        _fail(script.run_failures)
+    def begin(self, adapter: Adapter, rows: Sequence[Row], told: Callable[[], None]) -> FakeRunning:
+        running = FakeRunning(adapter=adapter, rows=rows, told=told)
+        self._waiting.append(running)
+        if len(self._waiting) == 1:
+            trio.lowlevel.spawn_system_task(self._run_all)
+        return running
+
+    def results(self, adapter: Adapter, rows: Sequence[Row]) -> list[Result]:
         return adapter.run(rows)
+
+    async def _run_all(self) -> None:
+        while self._waiting:
+            await self._run(self._waiting[0])
+            self._waiting.popleft()
+
+    async def _run(self, running: FakeRunning) -> None:
+        if running.withdrawn:
+            return
+        running.begun = True
+        adapter, began = running.adapter, trio.current_time()
+        script = self._script_of(adapter)
+        self.batches.append((_name(adapter), [adapter.decode(row.tokens.ids) for row in running.rows]))
+        await trio.sleep(script.run_s)
+        running.took_s = trio.current_time() - began
+
+        def run() -> list[Result]:
+            _fail(script.run_failures)
+            return self.results(adapter, running.rows)
+
+        running.outcome = capture(run)
+        running.told()
 
     async def release(self, adapter: Adapter) -> None:
         await trio.lowlevel.checkpoint()

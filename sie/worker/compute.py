@@ -28,11 +28,13 @@ from sie.wire.inference import (
     Timing,
 )
 from sie.worker.adapters.contract import Adapter, Result
+from sie.worker.counts import Counts
 from sie.worker.device import Device, ThreadedDevice
 from sie.worker.identity import LoadIdentity, identify
 from sie.worker.loading import Loading
-from sie.worker.options import EncodePlan, Plan, ScorePlan, read_encode, read_plan, read_score, supported_outputs
-from sie.worker.pipeline import Counts, Done, Pipeline, Work, chunks
+from sie.worker.options import EncodePlan, EncodePlans, Plan, ScorePlan, read_plan, read_score, supported_outputs
+from sie.worker.pipeline import Pipeline, chunks
+from sie.worker.ticket import Done, Work
 
 if TYPE_CHECKING:
     from sie.wire.inference import FloatArray
@@ -78,6 +80,7 @@ class Compute:
         self._settings = settings
         self._device = device or ThreadedDevice(settings)
         self._loading = Loading(settings, self._device)
+        self._plans = EncodePlans()
         self._pipeline = Pipeline(settings, self._device, self._loading)
         # What models turned out to be, kept after they are unloaded.
         self._known: dict[LoadIdentity, tuple[Mapping[str, int], int | None]] = {}
@@ -109,7 +112,7 @@ class Compute:
         """Raises also QueueFull, InferenceFailed, ShuttingDown. Cancelled: its items leave the queue."""
         began = trio.current_time()
         self._check_count(len(request.items))
-        plan = read_encode(model, profile, request)
+        plan = self._plans.read(model, profile, request)
         async with self._using(plan, wait_s) as adapter:
             work = Work(texts=[item.text for item in request.items], outputs=frozenset(plan.outputs), options=plan.run)
             done = await self._submit(plan, adapter, [work])

@@ -7,24 +7,23 @@ import gc
 import importlib
 import logging
 import os
-import queue
 import sys
-import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Protocol, TypeVar, cast
+from typing import Protocol, TypeVar, cast
 
 import outcome
 import trio
 
 from sie.catalog.adapters import LOADTIME_VALUES
-from sie.errors import ConfigurationError, ModelLoadFailed, ShuttingDown
+from sie.errors import ConfigurationError, ModelLoadFailed
 from sie.settings import Settings
 from sie.worker.adapters.contract import Adapter, LoadOrder, Result, Row, RunOptions, Text, Tokens
 from sie.worker.identity import LoadIdentity
+from sie.worker.lane import Lane
 from sie.worker.weights import Weights, find_weights
 
 log = logging.getLogger("sie.worker.device")
@@ -32,11 +31,28 @@ T = TypeVar("T")
 
 # Downloads wait for the network, not for a core; more at once only share the line.
 DOWNLOADS = 4
+# So much text, about 200 tokens, is tokenised on the spot, in 0.2 ms: to another thread and back takes as long.
+AT_ONCE_CHARACTERS = 1024
 PRECISIONS = ("float32", "float16", "bfloat16")
 
 
 class DeviceOutOfMemory(Exception):
     """The device had no memory for this; less may fit."""
+
+
+class Running(Protocol):
+    """A batch that a device was given."""
+
+    @property
+    def outcome(self) -> outcome.Outcome[list[Result]] | None:
+        """None until it has run."""
+
+    @property
+    def took_s(self) -> float:
+        """How long it ran."""
+
+    def withdraw(self) -> bool:
+        """True: it had not begun, never will, and nobody is told. False: it runs, or has run."""
 
 
 class Device(Protocol):
@@ -60,8 +76,11 @@ class Device(Protocol):
 
     async def tokenise(self, adapter: Adapter, texts: Sequence[Text], options: RunOptions) -> list[Tokens]: ...
 
-    async def run(self, adapter: Adapter, rows: Sequence[Row]) -> list[Result]:
-        """Raises DeviceOutOfMemory, or anything else the model raises."""
+    def begin(self, adapter: Adapter, rows: Sequence[Row], told: Callable[[], None]) -> Running:
+        """Run them after what was begun before, and then call `told`, which must not raise. Returns at once.
+
+        The outcome may be DeviceOutOfMemory, or anything else the model raises.
+        """
 
     async def release(self, adapter: Adapter) -> None:
         """After whatever runs now."""
@@ -71,67 +90,6 @@ class Device(Protocol):
 
     def close(self) -> None:
         """Let the threads end once what they do now is done; does not wait."""
-
-
-class _Order:
-    __slots__ = ("done", "job", "result", "token", "withdrawn")
-
-    def __init__(self, job: Callable[[], Any]) -> None:
-        self.job = job
-        self.token = trio.lowlevel.current_trio_token()
-        self.done = trio.Event()
-        self.result: outcome.Value[Any] | outcome.Error | None = None
-        self.withdrawn = False
-
-
-class Lane:
-    """One thread of its own that does jobs one after another.
-
-    Always the same thread, because CUDA's current device is a thread's property; and a daemon, because a call into a
-    hung device must not keep the process from ending.
-    """
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-        self._orders: queue.SimpleQueue[_Order | None] = queue.SimpleQueue()
-        self._thread: threading.Thread | None = None
-        self._closed = False
-
-    async def run(self, job: Callable[[], T]) -> T:
-        """Do this job after those before it, and return or raise what it does. Raises ShuttingDown once closed.
-
-        Cancelled: a job that has not begun never will; one that has runs on, and its result is dropped.
-        """
-        if self._closed:
-            raise ShuttingDown("This process takes no more work", retry_after_s=5)
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._work, name=f"sie-{self._name}", daemon=True)
-            self._thread.start()
-        order = _Order(job)
-        self._orders.put(order)
-        try:
-            await order.done.wait()
-        except trio.Cancelled:
-            order.withdrawn = True
-            raise
-        assert order.result is not None
-        return cast("T", order.result.unwrap())
-
-    def close(self) -> None:
-        """Let the thread end after the jobs it has; does not wait for it."""
-        self._closed = True
-        self._orders.put(None)
-
-    def _work(self) -> None:
-        while (order := self._orders.get()) is not None:
-            if order.withdrawn:
-                continue
-            order.result = outcome.capture(order.job)
-            try:
-                order.token.run_sync_soon(order.done.set)
-            except trio.RunFinishedError:
-                return  # nobody is left to tell
-            del order  # or the last result would live until the next job
 
 
 class ThreadedDevice:
@@ -169,10 +127,13 @@ class ThreadedDevice:
         return await self._loader_lane.run(functools.partial(self._load, identity, weights))
 
     async def tokenise(self, adapter: Adapter, texts: Sequence[Text], options: RunOptions) -> list[Tokens]:
+        if self._host_lane.idle and _characters(texts) <= AT_ONCE_CHARACTERS:
+            await trio.lowlevel.checkpoint_if_cancelled()
+            return adapter.tokenise(texts, options)
         return await self._host_lane.run(lambda: adapter.tokenise(texts, options))
 
-    async def run(self, adapter: Adapter, rows: Sequence[Row]) -> list[Result]:
-        return await self._device_lane.run(lambda: self._on_device(lambda: adapter.run(rows)))
+    def begin(self, adapter: Adapter, rows: Sequence[Row], told: Callable[[], None]) -> Running:
+        return self._device_lane.put(lambda: self._on_device(lambda: adapter.run(rows)), told)
 
     async def release(self, adapter: Adapter) -> None:
         await self._device_lane.run(lambda: self._on_device(adapter.release))
@@ -249,6 +210,10 @@ class ThreadedDevice:
             if isinstance(fault, MemoryError) or type(fault).__name__ == "OutOfMemoryError":  # torch's
                 raise DeviceOutOfMemory(str(fault)) from fault
             raise
+
+
+def _characters(texts: Sequence[Text]) -> int:
+    return sum(len(text) if isinstance(text, str) else len(text[0]) + len(text[1]) for text in texts)
 
 
 def import_for_good(name: str) -> ModuleType:

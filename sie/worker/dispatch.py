@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from sie.catalog.canonical import Json
 from sie.catalog.catalog import Catalog
@@ -17,6 +17,8 @@ from sie.worker.compute import Compute
 from sie.worker.worker import Worker
 
 log = logging.getLogger(__name__)
+
+Request = TypeVar("Request", EncodeRequest, ScoreRequest)
 
 
 class Serving(Protocol):
@@ -67,15 +69,13 @@ class Dispatch:
         """Vectors for the items, in their order. Cancelled: items that have not reached the device never do."""
         target = self._target(name, request.options)
         return await target.worker.compute.encode(
-            target.model, target.profile, replace(request, options=_without_profile(request.options)), wait_s=wait_s
+            target.model, target.profile, _without_profile(request), wait_s=wait_s
         )
 
     async def score(self, name: str, request: ScoreRequest, *, wait_s: float = 0) -> ScoreAnswer:
         """Scores of the items against the query, best first."""
         target = self._target(name, request.options)
-        return await target.worker.compute.score(
-            target.model, target.profile, replace(request, options=_without_profile(request.options)), wait_s=wait_s
-        )
+        return await target.worker.compute.score(target.model, target.profile, _without_profile(request), wait_s=wait_s)
 
     async def decode(self, name: str, token_ids: Sequence[Sequence[int]], *, wait_s: float = 0) -> Sequence[str]:
         """The texts behind token ids, by the model's own tokenizer."""
@@ -130,5 +130,7 @@ class Dispatch:
         return Target(worker, worker.model(found.model.sie_id), found.profile)
 
 
-def _without_profile(options: Mapping[str, Json]) -> Mapping[str, Json]:
-    return {name: value for name, value in options.items() if name != "profile"}
+def _without_profile(request: Request) -> Request:
+    if "profile" not in request.options:
+        return request
+    return replace(request, options={name: value for name, value in request.options.items() if name != "profile"})

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from typing import cast
 
 from sie.catalog.adapters import AdapterClass
@@ -29,6 +29,15 @@ class LoadIdentity:
     precision: str | None
     max_sequence_length: int | None
     loadtime_json: bytes
+    _hash: int = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        # Kept: each request asks for it some twenty times.
+        parts = tuple(getattr(self, one.name) for one in fields(self) if one.compare)
+        object.__setattr__(self, "_hash", hash(parts))
+
+    def __hash__(self) -> int:
+        return self._hash
 
     @property
     def loadtime(self) -> Mapping[str, Json]:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -21,6 +21,8 @@ POOLING_NAMES: Mapping[str, str] = {
     "last_token": "lasttoken",
     "mean_sqrt_len": "mean_sqrt_len_tokens",
 }
+# Kept at most: some KiB each.
+_PLANS = 1024
 DTYPES: Mapping[str, DType] = {
     "float32": "float32",
     "float16": "float16",
@@ -142,6 +144,28 @@ def read_encode(model: Model, profile: str | None, request: EncodeRequest) -> En
         outputs=tuple(output for output in possible if output in wanted),
         dtype=DTYPES[dtype],
     )
+
+
+class EncodePlans:
+    """Plans of what is asked again and again, kept as long as the model is the same. None with options of its own."""
+
+    def __init__(self) -> None:
+        self._plans: dict[Hashable, tuple[Model, EncodePlan]] = {}
+
+    def read(self, model: Model, profile: str | None, request: EncodeRequest) -> EncodePlan:
+        """As `read_encode`."""
+        if request.options or request.instruction is not None or not request.items:
+            return read_encode(model, profile, request)
+        outputs = None if request.output_types is None else tuple(request.output_types)
+        key = id(model), profile, outputs, request.output_dtype
+        found = self._plans.get(key)
+        if found is not None and found[0] is model:
+            return found[1]
+        plan = read_encode(model, profile, request)
+        if len(self._plans) >= _PLANS:
+            self._plans.clear()
+        self._plans[key] = model, plan
+        return plan
 
 
 def read_score(model: Model, profile: str | None, request: ScoreRequest) -> ScorePlan:

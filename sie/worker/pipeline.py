@@ -1,124 +1,98 @@
-"""A request's way through the device: tokenised, in line, in a batch, answered."""
+"""A request's way through the device, and the loop that keeps the device busy.
+
+While the device runs one batch, the next is on its way to it already: chosen from what waits, and chosen anew, as long
+as it has not begun, when something comes that changes the choice. Meanwhile the texts after it are tokenised.
+"""
 
 from __future__ import annotations
 
 import itertools
 import logging
 import math
+from collections import Counter, deque
 from collections.abc import Hashable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import cast
 
 import trio
 
-from sie.errors import InferenceFailed, QueueFull, ShuttingDown, SieError
+from sie.errors import InferenceFailed, QueueFull, ShuttingDown
 from sie.settings import KIB, Settings
-from sie.worker.adapters.contract import Adapter, Result, Row, RunOptions, Text
-from sie.worker.batching import ItemQueue, Waiting
-from sie.worker.device import Device, DeviceOutOfMemory
+from sie.worker.adapters.contract import Adapter, Result, Row, Text
+from sie.worker.batching import Batch
+from sie.worker.counts import Counts
+from sie.worker.device import Device, DeviceOutOfMemory, Running
 from sie.worker.identity import LoadIdentity
 from sie.worker.loading import Loading
-from sie.worker.sharing import InFlight, Kept, Waiter, key_of
+from sie.worker.schedule import Schedule, Turn
+from sie.worker.sharing import InFlight, Kept, Key, Waiter
+from sie.worker.ticket import Done, Ticket, Work
 
 log = logging.getLogger("sie.worker.pipeline")
 
 # What is tokenised in one go, about 5 ms: in between, other requests get their turn and the device its first items.
 CHUNK_TEXTS = 64
 CHUNK_CHARACTERS = 64 * KIB
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Work:
-    """What one request runs: texts, and how. Several kinds of text (a query, its documents) are several Works."""
-
-    texts: Sequence[Text]
-    outputs: frozenset[str]
-    options: RunOptions
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Done:
-    """The results, in the order of the texts, and what they took. Seconds."""
-
-    results: Sequence[Result]
-    tokens: int
-    tokenise_s: float
-    run_s: float
+# One batch runs, one waits behind it: a third would only be chosen too early.
+_ON_DEVICE = 2
 
 
 @dataclass(slots=True, eq=False)
-class Counts:
-    """What one model has done so far."""
+class _Sent:
+    """What the device was given. `batch`: as its queue knows it; None for half of one that was too large."""
 
-    batches: int = 0
-    items: int = 0  # that ran; the same one for several requests counts once
-    shared: int = 0  # that did not have to: the same was on its way, or kept
-    tokens: int = 0
-    padded_tokens: int = 0
-    failed_batches: int = 0
-    run_s: float = 0.0
-
-
-@dataclass(slots=True, eq=False)
-class _Ticket:
-    """One request that is in the pipeline."""
-
-    number: int  # by arrival
     identity: LoadIdentity
     adapter: Adapter
-    budget: int
-    results: list[Result | None]
-    left: int
-    done: trio.Event = field(default_factory=trio.Event)
-    fault: SieError | None = None
-    rows: dict[int, Row] = field(default_factory=dict)  # tokenised, not on the device yet
-    keys: dict[int, Hashable] = field(default_factory=dict)  # of those that wait for a result
-    tokens: int = 0
-    tokenise_s: float = 0.0
-    run_s: float = 0.0
+    rows: Sequence[Row]
+    keys: Sequence[Hashable]
+    batch: Batch | None = None
+    requests: frozenset[int] = frozenset()
+    taken: bool = False  # because it runs; until then it waits in the schedule as well, and may be withdrawn
+    at: float = 0.0
+    turn: Turn | None = None
+    running: Running | None = None
 
-    def answer(self, position: int, result: Result) -> None:
-        self.results[position] = result
-        self.rows.pop(position, None)
-        self.keys.pop(position, None)
-        self.left -= 1
-        if not self.left:
-            self.done.set()
-
-    def fail(self, fault: SieError) -> None:
-        self.fault = self.fault or fault
-        self.done.set()
+    @property
+    def padded_tokens(self) -> int:
+        return len(self.rows) * max(len(row.tokens) for row in self.rows)
 
 
 class Pipeline:
-    """The queues, one for each loaded model, and the one loop that keeps the device busy."""
+    """A request's way through the device: tokenised, in line, in a batch, answered."""
 
     def __init__(self, settings: Settings, device: Device, loading: Loading) -> None:
         self._settings = settings
         self._device = device
         self._loading = loading
         self._numbers = itertools.count()
-        self._tickets: dict[int, _Ticket] = {}
-        self._pending: dict[LoadIdentity, int] = {}  # items admitted and not answered
-        # In the order they are served: the model whose last batch is longest ago comes first.
-        self._queues: dict[LoadIdentity, ItemQueue] = {}
+        self._tickets: dict[int, Ticket] = {}
+        self._pending: Counter[LoadIdentity] = Counter()  # items admitted and not answered
+        self._untokenised: Counter[LoadIdentity] = Counter()  # of those
+        self._schedule = Schedule(
+            self._tickets,
+            start_tokens=settings.batch_start_tokens,
+            overhead=settings.batch_overhead_percent / 100,
+        )
+        self._sent: deque[_Sent] = deque()  # the first runs
+        self._halves: deque[_Sent] = deque()
+        self._choose_anew = False
         self._in_flight = InFlight()
         self._kept = Kept(settings.embedding_cache_bytes)
-        self._arrived = trio.Event()
+        self._woken = trio.Event()
         self._open = False
         self.counts: dict[LoadIdentity, Counts] = {}
 
     def pending(self, identity: LoadIdentity) -> int:
         """Items of this model that are admitted and not answered yet."""
-        return self._pending.get(identity, 0)
+        return self._pending[identity]
 
     async def submit(
         self, identity: LoadIdentity, adapter: Adapter, works: Sequence[Work], max_batch_tokens: int
     ) -> Done:
         """Run all of it, and wait. The caller sees to it that the model stays loaded meanwhile.
 
-        Raises QueueFull at once, InferenceFailed if the adapter raised on a batch this was in, ShuttingDown.
-        Cancelled: what is not on the device yet never gets there.
+        Raises QueueFull at once, also if the deadline around this is sooner than the queue allows; InferenceFailed if
+        the adapter raised on a batch this was in; ShuttingDown. Cancelled: what does not run yet never will.
         """
         count = sum(len(work.texts) for work in works)
         ticket = self._admit(identity, adapter, count, max_batch_tokens)
@@ -126,7 +100,7 @@ class Pipeline:
             await self._tokenise(ticket, works)
             await ticket.done.wait()
         finally:
-            self._leave(ticket, count)
+            self._leave(ticket)
         if ticket.fault is not None:
             raise ticket.fault
         return Done(
@@ -142,19 +116,19 @@ class Pipeline:
         task_status.started()
         try:
             while True:
-                if batch := self._next_batch():
-                    await self._run_batch(batch)
-                else:
-                    self._arrived = trio.Event()
-                    await self._arrived.wait()
+                self._woken = trio.Event()
+                self._take_results()
+                self._send_batches()
+                await self._woken.wait()
         finally:
             self._open = False
+            self._withdraw()
             for ticket in self._tickets.values():
                 ticket.fail(_shutting_down())
 
     # -- a request's side
 
-    def _admit(self, identity: LoadIdentity, adapter: Adapter, count: int, max_batch_tokens: int) -> _Ticket:
+    def _admit(self, identity: LoadIdentity, adapter: Adapter, count: int, max_batch_tokens: int) -> Ticket:
         if not self._open:
             raise _shutting_down()
         pending = self.pending(identity)
@@ -164,13 +138,42 @@ class Pipeline:
                 f"{pending} items wait for {identity}, {count} more would be above {self._settings.queue_items}",
                 retry_after_s=self._retry_after_s(identity, pending),
             )
-        self._pending[identity] = pending + count
-        budget = min(max_batch_tokens, adapter.batch_tokens or max_batch_tokens)
-        ticket = _Ticket(next(self._numbers), identity, adapter, budget, results=[None] * count, left=count)
+        now = trio.current_time()
+        deadline = trio.current_effective_deadline()
+        ceiling = min(max_batch_tokens, adapter.batch_tokens or max_batch_tokens)
+        if pending and deadline < math.inf:
+            mean = self._counts(identity).mean_tokens
+            wait_s = self._schedule.in_time(
+                identity,
+                own=count * mean,
+                coming=self._untokenised[identity] * mean,
+                ceiling=ceiling,
+                running_s=self._running_s(now),
+                left_s=deadline - now,
+            )
+            if wait_s is not None:
+                raise QueueFull(
+                    f"{pending} items wait for {identity}, about {wait_s:.1f} s, "
+                    f"and this request has {max(0.0, deadline - now):.1f} s",
+                    retry_after_s=self._retry_after_s(identity, pending),
+                )
+        self._pending[identity] += count
+        self._untokenised[identity] += count
+        ticket = Ticket(
+            number=next(self._numbers),
+            arrived=now,
+            deadline=deadline,
+            identity=identity,
+            adapter=adapter,
+            ceiling=ceiling,
+            results=[None] * count,
+            left=count,
+            untokenised=count,
+        )
         self._tickets[ticket.number] = ticket
         return ticket
 
-    async def _tokenise(self, ticket: _Ticket, works: Sequence[Work]) -> None:
+    async def _tokenise(self, ticket: Ticket, works: Sequence[Work]) -> None:
         position = 0
         for work in works:
             for texts in chunks(work.texts):
@@ -187,35 +190,46 @@ class Pipeline:
                 self._let_in(ticket, position, rows)
                 position += len(rows)
 
-    def _let_in(self, ticket: _Ticket, position: int, rows: Sequence[Row]) -> None:
+    def _let_in(self, ticket: Ticket, position: int, rows: Sequence[Row]) -> None:
         """Rows of the request, from this position on: into the queue, but for those that somebody else has run."""
-        items = []
+        ticket.untokenised -= len(rows)
+        self._untokenised[ticket.identity] -= len(rows)
+        leading = []
         for at, row in enumerate(rows, position):
             ticket.tokens += len(row.tokens)
-            key = key_of(ticket.identity, row)
+            key = Key(ticket.identity, row)
             if (kept := self._kept.get(key)) is not None:
                 ticket.answer(at, kept)
             else:
                 ticket.rows[at], ticket.keys[at] = row, key
                 if self._in_flight.join(key, Waiter(ticket.number, at)):
-                    items.append(_waiting(ticket, at))
+                    leading.append(Waiter(ticket.number, at))
                     continue
-            self.counts.setdefault(ticket.identity, Counts()).shared += 1
-        if items:
-            self._queues.setdefault(ticket.identity, ItemQueue()).add(items)
-            self._arrived.set()
+            self._counts(ticket.identity).shared += 1
+        self._queue(ticket.identity, leading)
 
-    def _leave(self, ticket: _Ticket, count: int) -> None:
-        del self._tickets[ticket.number]
+    def _queue(self, identity: LoadIdentity, leading: Sequence[Waiter]) -> None:
+        if not leading:
+            return
+        self._schedule.add(identity, [self._tickets[one.request].waiting(one.position) for one in leading])
+        self._choose_anew = True
+        self._woken.set()
+
+    def _leave(self, ticket: Ticket) -> None:
         self._remove_items(ticket)
-        self._pending[ticket.identity] -= count
-        if not self._pending[ticket.identity]:
-            del self._pending[ticket.identity]
+        del self._tickets[ticket.number]
+        self._untokenised[ticket.identity] -= ticket.untokenised
+        self._pending[ticket.identity] -= len(ticket.results)
+        for counted in (self._untokenised, self._pending):
+            if not counted[ticket.identity]:
+                del counted[ticket.identity]
 
-    def _remove_items(self, ticket: _Ticket) -> None:
+    def _remove_items(self, ticket: Ticket) -> None:
         """Whoever waits for the same as it leads now: what it led and is not on the device goes back into the queue."""
-        if (queue := self._queues.get(ticket.identity)) is not None:
-            queue.remove(ticket.number)
+        if any(ticket.number in one.requests for one in self._sent if not one.taken):
+            self._withdraw()
+            self._woken.set()
+        self._schedule.remove(ticket.identity, ticket.number)
         heirs = []
         for position, key in ticket.keys.items():
             heir = self._in_flight.leave(key, Waiter(ticket.number, position))
@@ -223,10 +237,15 @@ class Pipeline:
                 heirs.append(heir)
         ticket.rows.clear()
         ticket.keys.clear()
-        if heirs:
-            items = [_waiting(self._tickets[one.request], one.position) for one in heirs]
-            self._queues.setdefault(ticket.identity, ItemQueue()).add(items)
-            self._arrived.set()
+        self._queue(ticket.identity, heirs)
+
+    def _running_s(self, now: float) -> float:
+        """How long what runs still will."""
+        running = [one for one in self._sent if one.taken]
+        if not running:
+            return 0.0
+        whole_s = sum(self._schedule.cost(one.identity).seconds(one.padded_tokens) for one in running)
+        return max(0.0, whole_s - (now - running[0].at))
 
     def _retry_after_s(self, identity: LoadIdentity, pending: int) -> int:
         counts = self.counts.get(identity)
@@ -235,43 +254,103 @@ class Pipeline:
 
     # -- the device's side
 
-    def _next_batch(self) -> Sequence[tuple[_Ticket, int]]:
-        for identity, queue in list(self._queues.items()):
-            del self._queues[identity]
-            number = queue.head()
-            if number is None:
-                continue  # an empty queue is forgotten
-            items = queue.take(self._tickets[number].budget)
-            self._queues[identity] = queue  # to the end of the line
-            return [(self._tickets[item.request], item.position) for item in items]
-        return []
+    def _send_batches(self) -> None:
+        """So that one runs and one waits behind it, the best there is now."""
+        if self._choose_anew:
+            self._withdraw()
+        self._choose_anew = False
+        while len(self._sent) < _ON_DEVICE and (chosen := self._half() or self._choose()):
+            chosen.running = self._device.begin(chosen.adapter, chosen.rows, self._wake)
+            self._sent.append(chosen)
+            if len(self._sent) == 1:
+                self._take(chosen)
 
-    async def _run_batch(self, batch: Sequence[tuple[_Ticket, int]]) -> None:
-        identity, adapter = batch[0][0].identity, batch[0][0].adapter
-        self._loading.touch(identity)
-        rows = [ticket.rows.pop(position) for ticket, position in batch]
-        keys = [ticket.keys[position] for ticket, position in batch]
-        for key in keys:
-            self._in_flight.run(key)
-        began = trio.current_time()
-        counts = self.counts.setdefault(identity, Counts())
-        try:
-            results = await self._run_rows(adapter, rows)
-            answered = list(zip(keys, rows, results, strict=True))
-        except Exception as fault:
-            log.exception("a batch of %d on %s", len(rows), identity)
-            counts.failed_batches += 1
-            for ticket in {ticket for key in keys for ticket, _ in self._settled(key)}:
-                ticket.fail(InferenceFailed(f"The model raised on a batch this was in: {_said(fault)}"))
-                self._remove_items(ticket)
+    def _half(self) -> _Sent | None:
+        """Of a batch that was too large, unless another half runs: it may yet fail whoever waits for this one."""
+        while self._halves and not self._sent:
+            half = self._halves.popleft()
+            if any(self._in_flight.waits(key) for key in half.keys):
+                return half
+            for key in half.keys:
+                self._in_flight.settle(key)
+        return None
+
+    def _choose(self) -> _Sent | None:
+        # What may be withdrawn still waits in the schedule: nothing can be chosen beside it.
+        if any(not one.taken for one in self._sent):
+            return None
+        now = trio.current_time()
+        if (chosen := self._schedule.choose(now + self._running_s(now))) is None:
+            return None
+        identity, batch = chosen
+        tickets = [self._tickets[item.request] for item in batch.items]
+        return _Sent(
+            identity,
+            tickets[0].adapter,
+            rows=[one.rows[item.position] for one, item in zip(tickets, batch.items, strict=True)],
+            keys=[one.keys[item.position] for one, item in zip(tickets, batch.items, strict=True)],
+            batch=batch,
+            requests=frozenset(item.request for item in batch.items),
+        )
+
+    def _take(self, sent: _Sent) -> None:
+        """It runs, or is about to and cannot be withdrawn."""
+        sent.taken, sent.at = True, trio.current_time()
+        self._loading.touch(sent.identity)
+        if sent.batch is None:
             return
-        took = trio.current_time() - began
-        lengths = [len(row.tokens) for row in rows]
+        sent.turn = self._schedule.take(sent.identity, sent.batch, sent.at)
+        for item, key in zip(sent.batch.items, sent.keys, strict=True):
+            self._tickets[item.request].rows.pop(item.position)
+            self._in_flight.run(key)
+
+    def _withdraw(self) -> None:
+        """What has not begun does not begin; what has, though nobody knew, is known to now."""
+        if self._sent and not (last := self._sent[-1]).taken:
+            assert last.running is not None
+            if last.running.withdraw():
+                self._sent.pop()
+            else:
+                self._take(last)
+
+    def _take_results(self) -> None:
+        while self._sent:
+            first = self._sent[0]
+            if not first.taken:
+                self._take(first)  # the one before it has ended
+            assert first.running is not None
+            if first.running.outcome is None:
+                return
+            self._sent.popleft()
+            self._answer(first, first.running)
+
+    def _answer(self, sent: _Sent, running: Running) -> None:
+        assert running.outcome is not None
+        counts = self._counts(sent.identity)
+        counts.run_s += running.took_s
+        if sent.turn is not None:
+            self._schedule.charge(sent.turn, running.took_s)
+        try:
+            results = running.outcome.unwrap()
+            answered = list(zip(sent.keys, sent.rows, results, strict=True))
+        except DeviceOutOfMemory as fault:
+            if len(sent.rows) == 1:
+                self._fail(sent, counts, fault)
+            else:
+                # A batch's size is a guess at what fits.
+                log.warning("no memory for a batch of %d: trying its halves", len(sent.rows))
+                half = len(sent.rows) // 2
+                for part in (slice(half, None), slice(half)):
+                    self._halves.appendleft(_Sent(sent.identity, sent.adapter, sent.rows[part], sent.keys[part]))
+            return
+        except Exception as fault:
+            self._fail(sent, counts, fault)
+            return
+        self._schedule.cost(sent.identity).note(sent.padded_tokens, running.took_s)
         counts.batches += 1
-        counts.items += len(rows)
-        counts.tokens += sum(lengths)
-        counts.padded_tokens += max(lengths) * len(rows)
-        counts.run_s += took
+        counts.items += len(sent.rows)
+        counts.tokens += sum(len(row.tokens) for row in sent.rows)
+        counts.padded_tokens += sent.padded_tokens
         in_it = set()
         for key, row, result in answered:
             self._kept.keep(key, len(row.tokens), result)
@@ -279,27 +358,25 @@ class Pipeline:
                 ticket.answer(position, result)
                 in_it.add(ticket)
         for ticket in in_it:
-            ticket.run_s += took
+            ticket.run_s += running.took_s
 
-    def _settled(self, key: Hashable) -> Sequence[tuple[_Ticket, int]]:
+    def _fail(self, sent: _Sent, counts: Counts, fault: Exception) -> None:
+        log.error("a batch of %d on %s", len(sent.rows), sent.identity, exc_info=fault)
+        counts.failed_batches += 1
+        for ticket in {ticket for key in sent.keys for ticket, _ in self._settled(key)}:
+            ticket.fail(InferenceFailed(f"The model raised on a batch this was in: {_said(fault)}"))
+            self._remove_items(ticket)
+
+    def _settled(self, key: Hashable) -> Sequence[tuple[Ticket, int]]:
         """Those who wait for it still."""
         waiting = ((self._tickets.get(one.request), one.position) for one in self._in_flight.settle(key))
         return [(ticket, position) for ticket, position in waiting if ticket is not None]
 
-    async def _run_rows(self, adapter: Adapter, rows: Sequence[Row]) -> Sequence[Result]:
-        """On a device out of memory, each half once more: a batch's size is a guess at what fits."""
-        try:
-            return await self._device.run(adapter, rows)
-        except DeviceOutOfMemory:
-            if len(rows) == 1:
-                raise
-            log.warning("no memory for a batch of %d: trying its halves", len(rows))
-        half = len(rows) // 2
-        return [*await self._device.run(adapter, rows[:half]), *await self._device.run(adapter, rows[half:])]
+    def _counts(self, identity: LoadIdentity) -> Counts:
+        return self.counts.setdefault(identity, Counts())
 
-
-def _waiting(ticket: _Ticket, position: int) -> Waiting:
-    return Waiting(max(1, len(ticket.rows[position].tokens)), ticket.number, position)
+    def _wake(self) -> None:
+        self._woken.set()
 
 
 def chunks(texts: Sequence[Text]) -> Iterator[Sequence[Text]]:

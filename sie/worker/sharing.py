@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections import OrderedDict
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import replace
@@ -24,11 +25,23 @@ class Waiter(NamedTuple):
     position: int
 
 
-def key_of(identity: Hashable, row: Row) -> Hashable:
+class Key:
     """Equal for rows that give the same result: of one loaded model, the same tokens, run the same way."""
-    tokens = row.tokens
-    types = None if tokens.types is None else tuple(tokens.types)
-    return identity, tuple(tokens.ids), types, tokens.prompt, row.outputs, row.options
+
+    __slots__ = ("_hash", "_tokens", "_way")
+
+    def __init__(self, identity: Hashable, row: Row) -> None:
+        tokens = row.tokens
+        self._way = identity, row.outputs, row.options, tokens.prompt
+        types = None if tokens.types is None else array("q", tokens.types).tobytes()
+        self._tokens = array("q", tokens.ids).tobytes(), types
+        self._hash = hash(self._tokens)  # of what is the same but for the way it is run, there is little
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Key) and self._tokens == other._tokens and self._way == other._way
 
 
 class InFlight:
@@ -50,6 +63,10 @@ class InFlight:
     def run(self, key: Hashable) -> None:
         """It runs now: nobody need lead any more."""
         self._running.add(key)
+
+    def waits(self, key: Hashable) -> bool:
+        """Whether anybody does."""
+        return bool(self._waiting.get(key))
 
     def settle(self, key: Hashable) -> Sequence[Waiter]:
         """All who wait for it: it is there, or will never be."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -20,10 +23,18 @@ def items_of(requests: list[list[int]]) -> list[Waiting]:
     ]
 
 
-def emptied(queue: ItemQueue, budget: int) -> list[list[Waiting]]:
+def taken(queue: ItemQueue, budget: int) -> Sequence[Waiting]:
+    batch = queue.choose(budget)
+    assert batch is not None
+    queue.take(batch)
+    assert batch.padded_tokens == len(batch.items) * max(item.tokens for item in batch.items)
+    return batch.items
+
+
+def emptied(queue: ItemQueue, budget: int) -> list[Sequence[Waiting]]:
     batches = []
     while len(queue):
-        batches.append(queue.take(budget))
+        batches.append(taken(queue, budget))
     return batches
 
 
@@ -31,10 +42,11 @@ def emptied(queue: ItemQueue, budget: int) -> list[list[Waiting]]:
 def test_every_item_is_taken_once(requests: list[list[int]], budget: int) -> None:
     queue = ItemQueue()
     queue.add(items_of(requests))
-    taken = [item for batch in emptied(queue, budget) for item in batch]
-    assert sorted(taken) == sorted(items_of(requests))
-    assert queue.take(budget) == []
+    assert sorted(item for batch in emptied(queue, budget) for item in batch) == sorted(items_of(requests))
+    assert queue.choose(budget) is None
     assert queue.head() is None
+    assert queue.oldest() is None
+    assert queue.ahead(budget) == 0
 
 
 @given(REQUESTS, BUDGETS)
@@ -53,11 +65,11 @@ def test_padding_stays_within_its_share(requests: list[list[int]], budget: int) 
     for batch in emptied(queue, budget):
         real = sum(item.tokens for item in batch)
         padding = len(batch) * batch[-1].tokens - real
-        assert padding <= max(PADDING_FREE, PADDING_SHARE * real)
+        assert padding <= max(PADDING_FREE, PADDING_SHARE * (real + padding))
 
 
 @given(REQUESTS, BUDGETS)
-def test_a_request_is_in_one_of_as_many_batches_as_requests_wait(requests: list[list[int]], budget: int) -> None:
+def test_a_request_is_in_one_of_twice_as_many_batches_as_requests_wait(requests: list[list[int]], budget: int) -> None:
     queue = ItemQueue()
     queue.add(items_of(requests))
     served_at = dict.fromkeys(range(len(requests)), 0)
@@ -67,7 +79,7 @@ def test_a_request_is_in_one_of_as_many_batches_as_requests_wait(requests: list[
             left[item.request] -= 1
             served_at[item.request] = number
         for request, count in left.items():
-            assert not count or number - served_at[request] < len(requests)
+            assert not count or number - served_at[request] < 2 * len(requests)
 
 
 @given(REQUESTS, BUDGETS, st.data())
@@ -75,7 +87,7 @@ def test_a_removed_request_is_never_taken(requests: list[list[int]], budget: int
     queue = ItemQueue()
     queue.add(items_of(requests))
     gone = data.draw(st.integers(min_value=0, max_value=len(requests) - 1))
-    queue.take(budget)
+    taken(queue, budget)
     queue.remove(gone)
     queue.remove(gone)
     assert all(item.request != gone for batch in emptied(queue, budget) for item in batch)
@@ -89,24 +101,65 @@ def test_the_window_holds_its_anchor(lengths: list[int], budget: int, data: st.D
     assert low <= anchor < high
 
 
-def test_one_item_is_in_the_second_batch_behind_ten_thousand() -> None:
+@given(REQUESTS, REQUESTS, BUDGETS)
+def test_what_comes_after_a_choice_leaves_it_as_it_is(
+    requests: list[list[int]], late: list[list[int]], budget: int
+) -> None:
     queue = ItemQueue()
-    queue.add(Waiting(20, 0, position) for position in range(10_000))
-    queue.take(8192)
+    queue.add(items_of(requests))
+    chosen = queue.choose(budget)
+    assert chosen is not None
+    assert queue.choose(budget) == chosen
+    more = [item._replace(request=item.request + 100) for item in items_of(late)]
+    queue.add(more)
+    queue.take(chosen)
+    rest = [item for batch in emptied(queue, budget) for item in batch]
+    assert sorted([*chosen.items, *rest]) == sorted([*items_of(requests), *more])
+
+
+@pytest.mark.parametrize("batches", [1, 2, 7])
+def test_one_item_is_in_the_next_batch_behind_ten_thousand(batches: int) -> None:
+    queue = ItemQueue()
+    queue.add([Waiting(20, 0, position) for position in range(10_000)])
+    for _ in range(batches):
+        taken(queue, 8192)
     queue.add([Waiting(300, 1, 0)])
-    assert any(item.request == 1 for _ in range(2) for item in queue.take(8192))
+    if batches == 1:
+        taken(queue, 8192)  # after a first turn comes a later one
+    assert any(item.request == 1 for item in taken(queue, 8192))
+
+
+def test_those_who_come_anew_leave_every_other_turn_to_the_others() -> None:
+    queue = ItemQueue()
+    queue.add([Waiting(20, 0, position) for position in range(1000)])
+    served = []
+    for number in range(1, 21):
+        queue.add([Waiting(300, number, 0)])
+        served.append({item.request for item in taken(queue, 400)})
+    assert sum(0 in one for one in served) == 11  # the first of them was its first
+
+
+@given(REQUESTS, BUDGETS, st.integers(min_value=1, max_value=2000))
+def test_what_is_ahead_of_one_that_comes_now(requests: list[list[int]], budget: int, most: int) -> None:
+    queue = ItemQueue()
+    queue.add(items_of(requests))
+    assert queue.ahead(most) == sum(min(most, sum(lengths)) for lengths in requests)
+    gone = {item.request: 0 for item in items_of(requests)}
+    for item in taken(queue, budget):
+        gone[item.request] += item.tokens
+    assert queue.ahead(10**9) == sum(map(sum, requests)) - sum(gone.values())
 
 
 def test_items_of_several_requests_share_a_batch() -> None:
     queue = ItemQueue()
-    queue.add(Waiting(10, request, 0) for request in range(50))
-    assert len(queue.take(8192)) == 50
+    queue.add([Waiting(10, request, 0) for request in range(50)])
+    assert len(taken(queue, 8192)) == 50
 
 
 def test_a_short_text_is_not_padded_to_a_long_one() -> None:
     queue = ItemQueue()
     queue.add([Waiting(500, 0, 0), *(Waiting(5, request, 0) for request in range(1, 100))])
-    assert len(queue.take(8192)) == 1
+    assert len(taken(queue, 8192)) == 1
 
 
 def test_an_item_longer_than_the_budget_goes_alone() -> None:

@@ -5,22 +5,20 @@ from __future__ import annotations
 import gc
 import subprocess
 import sys
-import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
 import pytest
 import trio
-from trio.testing import wait_all_tasks_blocked
 
 from sie.catalog.adapters import DENSE
-from sie.errors import ConfigurationError, ModelLoadFailed, ShuttingDown
+from sie.errors import ConfigurationError, ModelLoadFailed
 from sie.settings import Settings
 from sie.testing.device import FakeDevice
-from sie.worker.adapters.contract import Adapter, Row, RunOptions
-from sie.worker.device import Device, DeviceOutOfMemory, Lane, ThreadedDevice, host_memory_bytes, import_for_good
+from sie.worker.adapters.contract import Adapter, Result, Row, RunOptions
+from sie.worker.device import Device, DeviceOutOfMemory, ThreadedDevice, host_memory_bytes, import_for_good
 from sie.worker.identity import LoadIdentity
 from tests.worker.made import MINILM, encode, made_model, running, score
 
@@ -37,71 +35,21 @@ IDENTITY = LoadIdentity(
 DEVICES: list[Callable[[], Device]] = [FakeDevice, lambda: ThreadedDevice(Settings())]
 
 
-# -- a lane
-
-
-async def test_a_lane_does_its_jobs_in_order_in_one_thread() -> None:
-    lane, did = Lane("test"), list[tuple[int, int]]()
-    async with trio.open_nursery() as nursery:
-        for number in range(50):
-            nursery.start_soon(lane.run, lambda number=number: did.append((number, threading.get_ident())))
-            await wait_all_tasks_blocked()
-    lane.close()
-    assert [number for number, _ in did] == list(range(50))
-    assert len({thread for _, thread in did}) == 1
-
-
-async def test_a_lane_raises_what_the_job_raised_and_goes_on() -> None:
-    lane = Lane("test")
-    with pytest.raises(ZeroDivisionError):
-        await lane.run(lambda: 1 // 0)
-    assert await lane.run(lambda: 7) == 7
-    lane.close()
-    with pytest.raises(ShuttingDown):
-        await lane.run(lambda: 7)
-
-
-async def test_a_cancelled_job_that_has_not_begun_never_runs() -> None:
-    lane, did, begun, go = Lane("test"), list[str](), threading.Event(), threading.Event()
-
-    def first() -> None:
-        begun.set()
-        go.wait(10)
-        did.append("first")
-
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(lane.run, first)
-        await trio.to_thread.run_sync(begun.wait, 10)
-        with trio.CancelScope() as scope:
-            scope.cancel(reason="nobody wants it")
-            await lane.run(lambda: did.append("second"))
-        go.set()
-    await lane.run(lambda: did.append("third"))
-    lane.close()
-    assert did == ["first", "third"]
-
-
-async def test_a_cancelled_job_that_runs_lets_go_at_once() -> None:
-    lane, begun, go = Lane("test"), threading.Event(), threading.Event()
-
-    def stuck() -> None:
-        begun.set()
-        go.wait(10)
-
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(lane.run, stuck)
-        await trio.to_thread.run_sync(begun.wait, 10)
-        nursery.cancel_scope.cancel(reason="a hung device")
-    go.set()
-    lane.close()
-
-
 # -- what every device promises
 
 
 @pytest.fixture(params=DEVICES, ids=["fake", "threaded"])
 def device(request: pytest.FixtureRequest) -> Device:
     return cast("Callable[[], Device]", request.param)()
+
+
+async def run_rows(device: Device, adapter: Adapter, rows: Sequence[Row]) -> list[Result]:
+    done = trio.Event()
+    running = device.begin(adapter, rows, done.set)
+    await done.wait()
+    assert running.outcome is not None
+    assert not running.withdraw()
+    return running.outcome.unwrap()
 
 
 async def loaded(device: Device) -> Adapter:
@@ -120,7 +68,7 @@ async def test_a_device_loads_tokenises_runs_and_releases(device: Device) -> Non
     tokens = await device.tokenise(adapter, ["one two three", "one", ""], options)
     assert len(tokens[0]) > len(tokens[1])
     rows = [Row(one, frozenset({"dense", "multivector"}), options) for one in tokens[:2]]
-    results = await device.run(adapter, rows)
+    results = await run_rows(device, adapter, rows)
     for row, result in zip(rows, results, strict=True):
         assert result.dense is not None
         assert result.dense.shape == (adapter.dims["dense"],)
@@ -133,6 +81,24 @@ async def test_a_device_loads_tokenises_runs_and_releases(device: Device) -> Non
         await device.host(lambda: adapter.decode([10**9]))
     assert device.name != "auto"
     await device.release(adapter)
+    device.close()
+
+
+async def test_what_a_device_has_not_begun_can_be_withdrawn(device: Device) -> None:
+    adapter = await loaded(device)
+    options = RunOptions()
+    [tokens] = await device.tokenise(adapter, ["one " * 100], options)
+    rows = [Row(tokens, frozenset({"dense"}), options)]
+    told: list[str] = []
+    done = trio.Event()
+    first = device.begin(adapter, rows * 8, lambda: told.append("first"))
+    second = device.begin(adapter, rows, lambda: told.append("second"))
+    assert second.withdraw()
+    device.begin(adapter, rows, done.set)
+    await done.wait()
+    assert told == ["first"]
+    assert first.outcome is not None
+    assert second.outcome is None
     device.close()
 
 
@@ -158,9 +124,9 @@ async def test_torchs_out_of_memory_is_told_apart() -> None:
 
     device = ThreadedDevice(Settings())
     with pytest.raises(DeviceOutOfMemory):
-        await device.run(cast("Adapter", Full(torch.OutOfMemoryError("full"))), [])
+        await run_rows(device, cast("Adapter", Full(torch.OutOfMemoryError("full"))), [])
     with pytest.raises(RuntimeError):
-        await device.run(cast("Adapter", Full(RuntimeError("other"))), [])
+        await run_rows(device, cast("Adapter", Full(RuntimeError("other"))), [])
     device.close()
 
 

@@ -20,6 +20,7 @@ from sie.errors import ModelLoadFailed
 from sie.worker.adapters.backend import Backend, Features, Replacement
 from sie.worker.adapters.choosing import Trial, choose_backend
 from sie.worker.adapters.contract import LoadOrder, Row, RunOptions, Text, Tokens
+from sie.worker.adapters.tokenising import tokeniser_of
 
 log = logging.getLogger("sie.worker.adapters")
 
@@ -48,8 +49,14 @@ class TransformerAdapter:
         if padding_side := order.loadtime.get("padding_side"):
             self._tokenizer.padding_side = padding_side
         self._takes_types = "token_type_ids" in self._tokenizer.model_input_names
-        self._text_kwargs = {"truncation": "longest_first", **self._own_text_kwargs()}
         self.max_sequence_length = self._limit(order.max_sequence_length or self._model.max_seq_length)
+        self._tokenise = tokeniser_of(
+            self._tokenizer,
+            limit=self.max_sequence_length,
+            types=self._takes_types,
+            kwargs={"truncation": "longest_first", **self._own_text_kwargs()},
+            pairs=self.pairs,
+        )
         backend = self._replace_transformer(order)
         tensors = [*self._model.parameters(), *self._model.buffers()]
         self.memory_bytes = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
@@ -135,19 +142,15 @@ class TransformerAdapter:
 
     def tokenise(self, texts: Sequence[Text], options: RunOptions) -> list[Tokens]:
         prompt = self._prompt(options)
-        firsts = [compose(text if isinstance(text, str) else text[0], prompt, options) for text in texts]
-        seconds = None if isinstance(texts[0], str) else [text[1] for text in texts]
-        encoded = self._tokenizer(
-            firsts,
-            seconds,
-            padding=False,
-            max_length=self.max_sequence_length,
-            return_attention_mask=False,
-            **self._text_kwargs,
-        )
-        types = encoded["token_type_ids"] if self._takes_types else [None] * len(texts)
+        composed = [
+            compose(text, prompt, options) if isinstance(text, str) else (compose(text[0], prompt, options), text[1])
+            for text in texts
+        ]
+        ids, types = self._tokenise(composed)
         skipped = self._tokens_of_prompt(prompt)
-        return [Tokens(ids, own, skipped) for ids, own in zip(encoded["input_ids"], types, strict=True)]
+        if types is None:
+            return [Tokens(one, None, skipped) for one in ids]
+        return [Tokens(one, own, skipped) for one, own in zip(ids, types, strict=True)]
 
     def decode(self, ids: Sequence[int]) -> str:
         size = len(self._tokenizer)  # asked once: it counts every time

@@ -16,8 +16,9 @@ from sie.testing.device import FakeAdapter, FakeDevice, Script
 from sie.testing.steps import Round, Trial
 from sie.worker.adapters.contract import Adapter, RunOptions
 from sie.worker.compute import Compute
-from sie.worker.device import Lane, ThreadedDevice
+from sie.worker.device import ThreadedDevice
 from sie.worker.identity import LoadIdentity
+from sie.worker.lane import Lane
 from sie.worker.weights import Weights
 from tests.steps.table import Place, case
 from tests.worker.made import encode, made_model, score
@@ -167,7 +168,7 @@ _running("as one makes room for another", "org/a", "org/b")
 
 
 def _in_a_thread(name: str, call: Callable[[ThreadedDevice, FakeAdapter], Awaitable[object]]) -> None:
-    @case(name, "sie.worker.device:Lane.run", clock="real", label=name)
+    @case(name, "sie.worker.lane:Lane.run", clock="real", label=name)
     @asynccontextmanager
     async def in_a_thread(place: Place) -> AsyncIterator[Trial]:
         """One that has not begun never will: the lanes are busy meanwhile."""
@@ -202,12 +203,11 @@ OPTIONS = RunOptions()
 _in_a_thread(
     "sie.worker.device:ThreadedDevice.tokenise", lambda device, adapter: device.tokenise(adapter, ["a b"], OPTIONS)
 )
-_in_a_thread("sie.worker.device:ThreadedDevice.run", lambda device, adapter: device.run(adapter, []))
 _in_a_thread("sie.worker.device:ThreadedDevice.release", lambda device, adapter: device.release(adapter))
 _in_a_thread("sie.worker.device:ThreadedDevice.host", lambda device, adapter: device.host(lambda: 1))
 
 
-@case("sie.worker.device:Lane.run", clock="real", label="Lane.run")
+@case("sie.worker.lane:Lane.run", clock="real", label="Lane.run")
 @asynccontextmanager
 async def lane_run(place: Place) -> AsyncIterator[Trial]:
     lane, free, did = Lane("steps"), threading.Event(), list[str]()

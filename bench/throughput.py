@@ -1,0 +1,474 @@
+"""How much of what the bare model can do is left once it is served, and where the rest goes.
+
+`sie serve` with all-MiniLM-L6-v2 and clients that ask again when answered; then, in turn with it, the bare model's
+forward over batches of the same tokens: as many padded tokens each as the server's own batches had on average, tensors
+made before the clock runs. `python -m bench throughput`; its children are `… ask` and `… bare`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import re
+import select
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from itertools import cycle
+from typing import Any
+
+import click
+
+from bench.child import Child, say
+from bench.report import report
+from bench.texts import DIRECTORY, MODEL, encode_request, text, words
+
+_HOST = "127.0.0.1"
+_SIDE = 1024  # of the matrices whose product is the machine's peak
+_LOOK_S = 0.01
+_DIFFERENT = 4096  # texts; more than are ever on their way at once, so that none is computed for two
+_STAGES = {
+    "queue": b"x-queue-time",
+    "tokenise": b"x-tokenization-time",
+    "compute": b"x-inference-time",
+    "split": b"x-postprocessing-time",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What is asked: so many texts a request, of these lengths in tokens, over so many connections."""
+
+    name: str
+    connections: int
+    texts: int
+    shortest: int
+    longest: int
+
+    def lengths(self, chance: random.Random) -> list[int]:
+        return [chance.randint(self.shortest, self.longest) for _ in range(_DIFFERENT // self.texts * self.texts)]
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.connections} {self.texts} {self.shortest} {self.longest}"
+
+    @staticmethod
+    def of(words: Sequence[str]) -> Load:
+        return Load(words[0], *map(int, words[1:]))
+
+
+LOADS = [
+    Load("one-short", 32, 1, 16, 16),
+    Load("many-short", 8, 32, 16, 16),
+    Load("mixed", 8, 32, 8, 200),
+    Load("one-client", 1, 1, 16, 16),
+]
+_PEAK = Load("peak", 0, 0, 0, 0)
+
+
+# -- the asker
+
+
+def ask(port: int, load: Load, seed: int) -> Mapping[str, Any]:
+    """Until a line comes, each connection sends its next request when it has the answer to the last."""
+    chance, known = random.Random(seed), words()
+    lengths = iter(load.lengths(chance))
+    texts = [text(length, known, chance) for length in lengths]
+    requests = cycle(encode_request(texts[at : at + load.texts]) for at in range(0, len(texts), load.texts))
+    if load.texts * load.connections * 2 > len(texts):
+        raise ValueError(f"{load}: too few different texts")
+    poll = select.epoll()
+    poll.register(sys.stdin, select.EPOLLIN)
+    sockets: dict[int, socket.socket] = {}
+    sent: dict[int, int] = {}
+    unread: dict[int, bytearray] = {}
+    took: list[int] = []
+    stages: dict[str, float] = dict.fromkeys(_STAGES, 0.0)
+    for _ in range(load.connections):
+        sock = socket.create_connection((_HOST, port))
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        number = sock.fileno()
+        sockets[number], unread[number] = sock, bytearray()
+        poll.register(number, select.EPOLLIN)
+    cpu, began = time.process_time(), time.perf_counter()
+    for number, sock in sockets.items():
+        sent[number] = time.perf_counter_ns()
+        sock.sendall(next(requests))
+    told = False
+    while not told:
+        for number, _events in poll.poll():
+            if number == sys.stdin.fileno():
+                told = bool(sys.stdin.readline())
+                continue
+            content = unread[number]
+            content += sockets[number].recv(1 << 20)
+            head, found, body = content.partition(b"\r\n\r\n")
+            if found and len(body) >= _length(head):
+                now = time.perf_counter_ns()
+                took.append(now - sent[number])
+                _note(head, stages)
+                content.clear()
+                sent[number] = now
+                sockets[number].sendall(next(requests))
+    lasted = time.perf_counter() - began
+    cpu = time.process_time() - cpu
+    poll.close()
+    for sock in sockets.values():
+        sock.close()
+    took.sort()
+    if not took:
+        raise RuntimeError("nothing was answered")
+    return {
+        "requests": len(took),
+        "p50_ms": took[len(took) // 2] / 1e6,
+        "p99_ms": took[len(took) * 99 // 100] / 1e6,
+        "asker_cpu": cpu / lasted,
+        "stages_ms": {name: total / len(took) for name, total in stages.items()},
+    }
+
+
+def _length(head: bytes | bytearray) -> int:
+    if not head.startswith(b"HTTP/1.1 200"):
+        raise RuntimeError(f"not an answer: {bytes(head[:300])!r}")
+    found = re.search(rb"(?i)content-length: (\d+)", head)
+    assert found
+    return int(found[1])
+
+
+def _note(head: bytes | bytearray, stages: dict[str, float]) -> None:
+    for name, header in _STAGES.items():
+        if found := re.search(rb"(?i)" + header + rb": ([\d.]+)", head):
+            stages[name] += float(found[1])
+
+
+# -- the bare model
+
+
+class Bare:
+    """The model by itself, with as many threads as the server has."""
+
+    def __init__(self) -> None:
+        import torch
+        from sentence_transformers import SentenceTransformer
+
+        self._torch = torch
+        self._model = SentenceTransformer(str(DIRECTORY), device="cpu")
+        self._square = torch.rand(_SIDE, _SIDE)
+
+    def forward(self, load: Load, padded: float, seconds: float, seed: int) -> Mapping[str, Any]:
+        """Texts a second, and their share of the peak: the same texts by length, in batches of `padded` tokens."""
+        torch = self._torch
+        chance = random.Random(seed)
+        lengths = sorted(load.lengths(chance))
+        batches = [self._features(batch, chance) for batch in cut(lengths, padded)]
+        chance.shuffle(batches)
+        with torch.inference_mode():
+            self._model(batches[0])
+            done = tokens_done = 0
+            began = now = time.perf_counter()
+            for batch in cycle(batches):
+                self._model(dict(batch))["sentence_embedding"].numpy()
+                done += len(batch["input_ids"])
+                tokens_done += operations(batch["attention_mask"].sum(1).tolist())
+                now = time.perf_counter()
+                if now - began >= seconds:
+                    break
+        return {"texts_s": done / (now - began), "flops": tokens_done / (now - began)}
+
+    def encode(self, load: Load, seconds: float, seed: int) -> Mapping[str, Any]:
+        """The library's own `encode`, request by request."""
+        chance, known = random.Random(seed), words()
+        texts = [text(length, known, chance) for length in load.lengths(chance)]
+        requests = cycle(texts[at : at + load.texts] for at in range(0, len(texts), load.texts))
+        self._model.encode(next(requests), show_progress_bar=False)
+        took = []
+        began = time.perf_counter()
+        while (now := time.perf_counter()) - began < seconds:
+            self._model.encode(next(requests), batch_size=32, show_progress_bar=False)
+            took.append(time.perf_counter() - now)
+        return {"texts_s": len(took) * load.texts / sum(took), "p50_ms": 1000 * statistics.median(took)}
+
+    def peak(self, seconds: float) -> Mapping[str, Any]:
+        """Floating-point operations a second of a product of two square matrices."""
+        took = []
+        began = time.perf_counter()
+        while (now := time.perf_counter()) - began < seconds:
+            self._square @ self._square
+            took.append(time.perf_counter() - now)
+        return {"flops": 2 * _SIDE**3 / statistics.median(took)}
+
+    def _features(self, lengths: Sequence[int], chance: random.Random) -> dict[str, Any]:
+        width = max(lengths)
+        ids = [[101, *chance.choices(range(2000, 20000), k=one - 2), 102, *[0] * (width - one)] for one in lengths]
+        mask = [[1] * one + [0] * (width - one) for one in lengths]
+        names = ("input_ids", "attention_mask", "token_type_ids")
+        return dict(zip(names, map(self._torch.tensor, (ids, mask, [[0] * width] * len(ids))), strict=True))
+
+
+def cut(lengths: Sequence[int], padded: float) -> Iterator[Sequence[int]]:
+    """Batches of sorted lengths that have, padded, this many tokens on average, as near as whole texts allow."""
+    begin = 0
+    wanted = owed = padded
+    for end in range(1, len(lengths) + 1):
+        width = lengths[end - 1]
+        if end == len(lengths) or (end - begin + 0.5) * width >= wanted:
+            yield lengths[begin:end]
+            owed += padded - (end - begin) * width
+            wanted, begin = owed, end
+
+
+def operations(lengths: Sequence[int]) -> int:
+    """Floating-point operations that the matrix products of these tokens need in all-MiniLM-L6-v2, none for padding."""
+    layers, hidden, inner = 6, 384, 1536
+    weights = layers * (4 * hidden**2 + 2 * hidden * inner)
+    return sum(2 * length * weights + layers * 4 * hidden * length**2 for length in lengths)
+
+
+# -- the server
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """What the server has counted so far; `at`: when it last ended a batch, in seconds."""
+
+    at: float
+    batches: float
+    items: float
+    tokens: float
+    padding: float
+    seconds: float
+
+    def __sub__(self, other: Counted) -> Counted:
+        return Counted(*(getattr(self, name) - getattr(other, name) for name in self.__slots__))
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    port: int
+    process: int
+
+    def counted(self) -> Counted:
+        with urllib.request.urlopen(f"http://{_HOST}:{self.port}/metrics", timeout=30) as answer:
+            page = answer.read().decode()
+
+        def figure(name: str) -> float:
+            found = re.search(rf"(?m)^{name}_total(?:{{.*}})? (\S+)$", page)
+            assert found, name
+            return float(found[1])
+
+        return Counted(
+            time.perf_counter(),
+            *map(
+                figure,
+                ("sie_batches", "sie_batch_items", "sie_tokens_processed", "sie_padding_tokens", "sie_batch_seconds"),
+            ),
+        )
+
+    def edge(self) -> Counted:
+        """As it is when the next batch has ended."""
+        first = now = self.counted()
+        while now.batches == first.batches:
+            time.sleep(_LOOK_S)
+            now = self.counted()
+        return now
+
+    def cpu_s(self) -> float:
+        with open(f"/proc/{self.process}/stat") as stat:
+            fields = stat.read().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+@contextmanager
+def serving(backend: str) -> Iterator[Server]:
+    """`sie serve` with the model loaded and run once."""
+    with socket.socket() as free:
+        free.bind((_HOST, 0))
+        port = free.getsockname()[1]
+    environment = {**os.environ, "SIE_BACKEND": backend, "SIE_PRELOAD": MODEL}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "sie.cli", "serve", "--host", _HOST, "--port", str(port)],
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
+    try:
+        _wait_served(process, port)
+        yield Server(port, process.pid)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.communicate(timeout=30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+
+
+def _wait_served(process: subprocess.Popen[bytes], port: int) -> None:
+    """Raises RuntimeError if it does not serve the model within five minutes: a graph may have to be exported."""
+    body = json.dumps({"items": [{"text": "is it there?"}]}).encode()
+    ends = time.monotonic() + 300
+    while time.monotonic() < ends and process.poll() is None:
+        asked = urllib.request.Request(
+            f"http://{_HOST}:{port}/v1/encode/{MODEL}",
+            body,
+            {"Content-Type": "application/json", "Prefer": "wait=60"},
+        )
+        try:
+            with urllib.request.urlopen(asked, timeout=90):
+                return
+        except OSError:
+            time.sleep(0.2)
+    raise RuntimeError("sie serve does not serve the model")
+
+
+# -- the figures
+
+
+@dataclass
+class Row:
+    """One load on one backend, round by round."""
+
+    load: Load
+    backend: str
+    rounds: list[Mapping[str, Any]] = field(default_factory=list)
+
+    def median(self, name: str) -> float:
+        return float(statistics.median(one[name] for one in self.rounds))
+
+    def stage(self, name: str) -> float:
+        return float(statistics.median(one["stages_ms"][name] for one in self.rounds))
+
+
+def run_round(row: Row, server: Server, asker: Child, bare: Child, seconds: float, seed: int) -> None:
+    """Served, then bare; the peak beside both."""
+    load = row.load
+    asker.tell(f"{server.port} {load} {seed}")
+    server.edge()  # from here on the queue is as full as it gets
+    before, cpu = server.edge(), server.cpu_s()
+    time.sleep(seconds)
+    spent, cpu = server.edge() - before, server.cpu_s() - cpu
+    asked = asker.ask("enough")
+    served = spent.items / spent.at
+    padded = (spent.tokens + spent.padding) / spent.batches
+    floor = bare.ask(f"forward {load} {padded} {seconds / 2} {seed}")
+    library = bare.ask(f"encode {load} {seconds / 2} {seed}")
+    peak = bare.ask(f"peak {0.5}")
+    row.rounds.append(
+        {
+            **asked,
+            "texts_s": served,
+            "batch_items": spent.items / spent.batches,
+            "batch_tokens": padded,
+            "batch_ms": 1000 * spent.seconds / spent.batches,
+            "padding": spent.padding / (spent.padding + spent.tokens),
+            "computing": spent.seconds / spent.at,
+            "server_cpu": cpu / spent.at,
+            "bare_texts_s": floor["texts_s"],
+            "encode_texts_s": library["texts_s"],
+            "encode_p50_ms": library["p50_ms"],
+            "of_bare": served / floor["texts_s"],
+            "of_encode": served / library["texts_s"],
+            "latency_of_encode": asked["p50_ms"] / library["p50_ms"],
+            "bare_of_peak": floor["flops"] / peak["flops"],
+            "of_peak": floor["flops"] / peak["flops"] * served / floor["texts_s"],
+            "peak_flops": peak["flops"],
+        }
+    )
+
+
+def text_of(rows: Sequence[Row], rounds: int, seconds: float) -> str:
+    lines = [
+        f"medians of {rounds} rounds of {seconds:g} s; texts/s",
+        f"{'':<12}{'backend':<9}{'served':>8}{'bare':>8}{'ratio':>7}{'encode':>8}{'ratio':>7}{'of peak':>8}"
+        f"{'batch':>7}{'ms':>8}{'padding':>8}{'device':>8}{'p50 ms':>8}{'p99 ms':>8}{'asker':>7}",
+    ]
+    for row in rows:
+        median = row.median
+        lines.append(
+            f"{row.load.name:<12}{row.backend:<9}{median('texts_s'):>8.1f}{median('bare_texts_s'):>8.1f}"
+            f"{median('of_bare'):>7.2f}{median('encode_texts_s'):>8.1f}{median('of_encode'):>7.2f}"
+            f"{median('of_peak'):>8.0%}{median('batch_items'):>7.1f}{median('batch_ms'):>8.1f}"
+            f"{median('padding'):>8.1%}{median('computing'):>8.1%}{median('p50_ms'):>8.1f}{median('p99_ms'):>8.1f}"
+            f"{median('asker_cpu'):>7.1%}"
+        )
+    lines.append(f"\n{'a request, mean ms':<21}" + "".join(f"{name:>10}" for name in _STAGES) + f"{'p50 / encode':>14}")
+    for row in rows:
+        stages = "".join(f"{row.stage(name):>10.2f}" for name in _STAGES)
+        lines.append(f"{row.load.name:<12}{row.backend:<9}{stages}{row.median('latency_of_encode'):>14.2f}")
+    return "\n".join(lines)
+
+
+@click.group(invoke_without_command=True)
+@click.option("--rounds", default=5, show_default=True)
+@click.option("--seconds", default=8.0, show_default=True, help="Of each measurement.")
+@click.option("--load", "loads", multiple=True, type=click.Choice([one.name for one in LOADS]), help="Default: all.")
+@click.option("--backend", "backends", multiple=True, default=["torch"], show_default=True)
+@click.option("--seed", type=int, help="Of texts and order; default: another each time.")
+@click.option("--save/--no-save", default=False, help="Put the result to bench/results.")
+@click.pass_context
+def main(
+    context: click.Context,
+    rounds: int,
+    seconds: float,
+    loads: Sequence[str],
+    backends: Sequence[str],
+    seed: int | None,
+    save: bool,
+) -> None:
+    """Texts a second through `sie serve`, beside the bare model's own."""
+    if context.invoked_subcommand is not None:
+        return
+    seed = seed if seed is not None else random.randrange(10**6)
+    chance = random.Random(seed)
+    chosen = [one for one in LOADS if not loads or one.name in loads]
+    rows = [Row(load, backend) for load in chosen for backend in backends]
+    with ExitStack() as stack:
+        servers = {backend: stack.enter_context(serving(backend)) for backend in backends}
+        asker = stack.enter_context(Child("bench.throughput", "ask"))
+        bare = stack.enter_context(Child("bench.throughput", "bare"))
+        for at in range(rounds):
+            for row in chance.sample(rows, len(rows)):
+                run_round(row, servers[row.backend], asker, bare, seconds, seed + at)
+    figures = {
+        "seed": seed,
+        "rounds": {f"{row.load.name}, {row.backend}": row.rounds for row in rows},
+        "ratios": {
+            f"{row.load.name}, {row.backend}: {what}": row.median(name)
+            for row in rows
+            for name, what in {"of_bare": "served / bare", "of_encode": "served / encode"}.items()
+        },
+    }
+    report("throughput", f"{text_of(rows, rounds, seconds)}\nseed {seed}", figures, save=save)
+
+
+@main.command("ask", hidden=True)
+def _ask() -> None:
+    say(ready=True)
+    for line in sys.stdin:
+        port, *load, seed = line.split()
+        say(**ask(int(port), Load.of(load), int(seed)))
+
+
+@main.command("bare", hidden=True)
+def _bare() -> None:
+    bare = Bare()
+    say(ready=True)
+    commands: Mapping[str, Callable[..., Mapping[str, Any]]] = {
+        "forward": lambda *of: bare.forward(Load.of(of[:5]), float(of[5]), float(of[6]), int(of[7])),
+        "encode": lambda *of: bare.encode(Load.of(of[:5]), float(of[5]), int(of[6])),
+        "peak": lambda seconds: bare.peak(float(seconds)),
+    }
+    for line in sys.stdin:
+        what, *of = line.split()
+        say(**commands[what](*of))
+
+
+if __name__ == "__main__":
+    main()
