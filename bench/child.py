@@ -32,6 +32,10 @@ class Child:
         threading.Thread(target=self._read, daemon=True).start()
         self.ready = self.hear()
 
+    @property
+    def process_id(self) -> int:
+        return self._process.pid
+
     def tell(self, line: str) -> None:
         assert self._process.stdin is not None
         self._process.stdin.write(line + "\n")

@@ -12,8 +12,9 @@ from typing import Any
 import click
 
 from bench.child import Child
-from bench.report import report
-from bench.spread import HEAD, Spread
+from bench.pictures import Bars
+from bench.report import plots_option, report
+from bench.spread import HEAD, Spread, ratios
 from tests.bus.natsserver import NatsServer
 
 TARGET = 3.0
@@ -107,14 +108,31 @@ def _figures(case: Case) -> Mapping[str, Any]:
 @click.option("--rounds", default=100, show_default=True)
 @click.option("--seed", type=int, help="Of order and pauses; default: another each time.")
 @click.option("--save/--no-save", default=False, help="Put the result to bench/results.")
-def main(counts: Sequence[int], rounds: int, seed: int | None, save: bool) -> None:
+@plots_option
+def main(counts: Sequence[int], rounds: int, seed: int | None, save: bool, plots: bool | None) -> None:
     """From durable to applied on many workers in one process, each on a connection of its own, and all on one."""
     seed = seed if seed is not None else random.randrange(10**6)
     chance = random.Random(seed)
     cases = [Case(count, connections) for count in counts for connections in sorted({1, count})]
     for case in cases:
         measure(case, rounds=rounds, chance=chance)
-    report("fanout", f"{text_of(cases, rounds)}\nseed {seed}", figures_of(cases), save=save)
+    last = {
+        f"{case.count} over {case.connections}": {
+            "ours": Spread(case.ours.last).p50,
+            "bare callbacks": Spread(case.bare.last).p50,
+        }
+        for case in cases
+    }
+    report(
+        "fanout",
+        f"{text_of(cases, rounds)}\nseed {seed}",
+        figures_of(cases),
+        save=save,
+        seed=seed,
+        ratios={f"{case}: ours / bare, the last": ratios(case.ours.last, case.bare.last) for case in cases},
+        pictures=[Bars(title="durable to applied by the last (p50)", up="ms", groups=last)],
+        plots=plots,
+    )
 
 
 if __name__ == "__main__":

@@ -32,7 +32,8 @@ from quart import Blueprint, request
 
 from bench.child import Child, say
 from bench.orders import obey
-from bench.report import report
+from bench.pictures import Bars
+from bench.report import plots_option, report
 from sie.http.app import http_app
 from sie.http.body import read_body
 from sie.http.server import serve_app
@@ -219,7 +220,7 @@ async def serve_kind(kind: str) -> None:
             [url] = await nursery.start(partial(hypercorn_serve, app, config, shutdown_trigger=trio.sleep_forever))
             port = int(url.rpartition(":")[2])
         elif kind.endswith("hypercorn"):
-            url = await nursery.start(partial(serve_app, app, Settings(port=0), stop=trio.Event()))
+            url = await nursery.start(partial(serve_app, app, Settings(port=0, server="hypercorn"), stop=trio.Event()))
             port = int(url.rpartition(":")[2])
         else:
             listeners = await trio.open_tcp_listeners(0, host=_HOST)
@@ -333,13 +334,12 @@ def measure(rounds: int, seconds: float, chance: random.Random) -> tuple[list[Ro
     return rows, hops
 
 
-def ratios(rows: Sequence[Row], hops: Sequence[float]) -> Mapping[str, float]:
-    """Each the median of the rounds' own ratios: a slow round is slow for both sides."""
+def ratios(rows: Sequence[Row], hops: Sequence[float]) -> Mapping[str, Sequence[float]]:
+    """Of each round: a slow round is slow for both sides."""
     found = {(row.kind, row.connections): row.rounds for row in rows}
 
-    def ratio(name: str, above: tuple[str, int], below: tuple[str, int]) -> float:
-        pairs = zip(found[above], found[below], strict=True)
-        return statistics.median(one[name] / other[name] for one, other in pairs)
+    def ratio(name: str, above: tuple[str, int], below: tuple[str, int]) -> Sequence[float]:
+        return [one[name] / other[name] for one, other in zip(found[above], found[below], strict=True)]
 
     floor_ms = [one["p50_ms"] + hop / 1e3 for one, hop in zip(found["fixed", 1], hops, strict=True)]
     return {
@@ -349,9 +349,9 @@ def ratios(rows: Sequence[Row], hops: Sequence[float]) -> Mapping[str, float]:
         "CPU a request, at 32: hypercorn as it is / listener": ratio("cpu_us", ("plain-hypercorn", 32), ("hop", 32)),
         "req/s at 32: listener with a fixed reply / httptools": ratio("rps", ("fixed", 32), ("bare", 32)),
         "req/s, the app in Quart at 32: listener / hypercorn": ratio("rps", ("quart", 32), ("quart-hypercorn", 32)),
-        "p50, the app at 1 / (a fixed reply + the hop alone)": statistics.median(
+        "p50, the app at 1 / (a fixed reply + the hop alone)": [
             one["p50_ms"] / floor for one, floor in zip(found["hop", 1], floor_ms, strict=True)
-        ),
+        ],
     }
 
 
@@ -360,8 +360,9 @@ def ratios(rows: Sequence[Row], hops: Sequence[float]) -> Mapping[str, float]:
 @click.option("--seconds", default=2.0, show_default=True, help="Of each measurement.")
 @click.option("--seed", type=int, help="Of the order; default: another each time.")
 @click.option("--save/--no-save", default=False, help="Put the result to bench/results.")
+@plots_option
 @click.pass_context
-def main(context: click.Context, rounds: int, seconds: float, seed: int | None, save: bool) -> None:
+def main(context: click.Context, rounds: int, seconds: float, seed: int | None, save: bool, plots: bool | None) -> None:
     """Requests of one text in msgpack, answered with 384 floats after one hop to a thread and back."""
     if context.invoked_subcommand is not None:
         return
@@ -374,12 +375,24 @@ def main(context: click.Context, rounds: int, seconds: float, seed: int | None, 
             f"{'':<32}{'conn':>4}{'req/s':>8} {'':<14}{'p50 ms':>8}{'p99 ms':>8}{'CPU µs':>8}{'asker':>8}",
             *map(str, rows),
             f"the hop to a thread and back, alone: {hop_us:.0f} µs (p50)",
-            *(f"{what:<56}{figure:>8.2f}" for what, figure in of_each.items()),
+            *(f"{what:<56}{statistics.median(of):>8.2f}" for what, of in of_each.items()),
             f"seed {seed}",
         ]
     )
     figures = {f"{row.kind}, {row.connections}": row.rounds for row in rows}
-    report("listener", text, {"rounds": figures, "hop_us": hops, "ratios": of_each}, save=save)
+    rates = {
+        KINDS[kind]: {f"{row.connections}": row.median("rps") for row in rows if row.kind == kind} for kind in KINDS
+    }
+    report(
+        "listener",
+        text,
+        {"rounds": figures, "hop_us": hops},
+        save=save,
+        seed=seed,
+        ratios=of_each,
+        pictures=[Bars(title="requests a second on one core, by connections", up="req/s", groups=rates)],
+        plots=plots,
+    )
 
 
 @main.command("serve", hidden=True)

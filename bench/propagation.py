@@ -6,7 +6,7 @@ import os
 import random
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,9 +18,10 @@ import click
 from bench.child import Child
 from bench.cluster import Cluster, cluster, store_at
 from bench.made import document
+from bench.pictures import Bars, Picture
 from bench.poster import Answered, Poster
-from bench.report import report
-from bench.spread import HEAD, Spread
+from bench.report import plots_option, report
+from bench.spread import HEAD, Spread, ratios
 
 TARGET = 4.0
 _WARM_UP = 20
@@ -162,6 +163,20 @@ def figures_of(run: Run) -> Mapping[str, Any]:
     }
 
 
+def pictures_of(run: Run) -> Sequence[Picture]:
+    parts = {name: Spread(durations).p50 for name, durations in run.parts.items()}
+    bars = {"POST -> 201": {"p50": Spread(run.posts).p50}, "sum of parts": {"p50": sum(parts.values())}}
+    stages = {stage: {"p50": Spread(durations).p50} for stage, durations in run.observed.items() if durations}
+    return [
+        Bars(
+            title="one POST, and its parts alone",
+            up="ms",
+            groups=bars | {name: {"p50": p50} for name, p50 in parts.items()},
+        ),
+        Bars(title="when a change is seen on its way", up="ms from sent", groups=stages),
+    ]
+
+
 @click.command()
 @click.option("--posts", default=300, show_default=True, help="POSTs alone, and as many again that are watched.")
 @click.option("--workers", default=3, show_default=True)
@@ -169,7 +184,10 @@ def figures_of(run: Run) -> Mapping[str, Any]:
 @click.option("--folder", type=click.Path(path_type=Path), help="Where the stores lie; default: a temporary folder.")
 @click.option("--seed", type=int, help="Of order and pauses; default: another each time.")
 @click.option("--save/--no-save", default=False, help="Put the result to bench/results.")
-def main(posts: int, workers: int, store: str, folder: Path | None, seed: int | None, save: bool) -> None:
+@plots_option
+def main(
+    posts: int, workers: int, store: str, folder: Path | None, seed: int | None, save: bool, plots: bool | None
+) -> None:
     """One POST from sent to answered, beside the sum of its parts."""
     seed = seed if seed is not None else random.randrange(10**6)
     with tempfile.TemporaryDirectory(prefix="bench-", dir=folder) as made, ExitStack() as stack:
@@ -182,7 +200,16 @@ def main(posts: int, workers: int, store: str, folder: Path | None, seed: int | 
         found.in_turn(posts)
         found.watched(posts)
     name = "propagation" if store == "local" else f"propagation-{store}"
-    report(name, text_of(found.run, workers=workers, store=store) + f"\nseed {seed}", figures_of(found.run), save=save)
+    report(
+        name,
+        text_of(found.run, workers=workers, store=store) + f"\nseed {seed}",
+        figures_of(found.run),
+        save=save,
+        seed=seed,
+        ratios={"POST / sum of parts": ratios(found.run.posts, *found.run.parts.values())},
+        pictures=pictures_of(found.run),
+        plots=plots,
+    )
 
 
 if __name__ == "__main__":

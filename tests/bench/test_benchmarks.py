@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import bench.report
-from bench.spread import Spread
+from bench.spread import Spread, ratios
 from bench.taps import Sightings, _frame
 
 ROOT = Path(__file__).parents[2]
@@ -58,14 +58,19 @@ def test_a_fan_out_is_measured_beside_bare_callbacks() -> None:
 
 @pytest.mark.slow
 def test_sizes_are_measured_beside_each_other() -> None:
-    flags = ("--size", "20", "--size", "200", "--posts", "2", "--start-size", "200", "--starts", "1")
-    said = run("scale", *flags)
+    said = run("scale", "--size", "20", "--size", "200", "--posts", "2")
     assert numbers("into 200 models", said)[0] > 0
-    for kind in ("router", "worker"):
-        assert numbers(f"{kind}, 200 models", said)[0] > 0
     status = re.search(r"status at 200 models: (\d+) bytes", said)
     assert status is not None
     assert int(status[1]) > 100
+
+
+@pytest.mark.slow
+def test_a_start_is_measured_with_models_and_without() -> None:
+    said = run("restore", "--size", "200", "--starts", "1")
+    for kind in ("router", "worker"):
+        full, none = numbers(f"{kind}, 200 models", said)[0], numbers(f"{kind}, no models", said)[0]
+        assert numbers(f"{kind}: start with all models / with none", said)[0] == pytest.approx(full / none, rel=0.05)
 
 
 @pytest.mark.slow
@@ -78,10 +83,11 @@ def test_what_is_saved_says_what_it_was_measured_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(bench.report, "RESULTS", tmp_path / "results")
-    bench.report.report("some", "a table", {"ratio": 1.5}, save=True)
+    bench.report.report("some", "a table", {"ratio": 1.5}, save=True, seed=7, ratios={"one / other": [1, 2.00004]})
     assert (tmp_path / "results" / "some.txt").read_text() + "\n" == capsys.readouterr().out
     kept = json.loads((tmp_path / "results" / "some.json").read_text())
     assert kept["figures"] == {"ratio": 1.5}
+    assert (kept["benchmark"], kept["seed"], kept["ratios"]) == ("some", 7, {"one / other": [1, 2]})
     assert {"processor", "cores", "commit", "python", "versions", "load_1m"} <= kept["setting"].keys()
     assert kept["setting"]["versions"]["trio"] != "absent"
 
@@ -90,6 +96,11 @@ def test_percentiles_are_durations_that_were_measured() -> None:
     spread = Spread([one * 1_000_000 for one in range(100, 0, -1)])
     assert [spread.percentile(share) for share in (1, 50, 90, 99, 100)] == [1, 50, 90, 99, 100]
     assert Spread([3_000_000]).p50 == 3
+
+
+def test_ratios_are_those_of_stretches_measured_at_the_same_time() -> None:
+    assert ratios([4, 4, 9, 9], [1, 1, 1, 1], [1, 1, 2, 2], rounds=2) == [2, 3]
+    assert ratios([4], [1, 2], rounds=5) == [4]  # fewer than rounds
 
 
 def test_a_histogram_counts_every_duration_once() -> None:
