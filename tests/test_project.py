@@ -34,7 +34,6 @@ def test_a_router_needs_these_and_nothing_else() -> None:
         "hypercorn",
         "httptools",
         "wsproto",
-        "httpx",
         "trio-websocket",
         "pyyaml",
         "orjson",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from sie.catalog.adapters import module_of
 from sie.catalog.catalog import Catalog
@@ -20,7 +21,7 @@ class Spec:
     profile: str | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Route:
     """Where a request goes: `bundle`, the one to use, is of `compatible`, all that can run it, by priority."""
 
@@ -28,6 +29,29 @@ class Route:
     profile: str | None
     bundle: str
     compatible: tuple[str, ...]
+
+    @cached_property
+    def name(self) -> str:
+        """As the model is written in the catalog, which is how workers know it: no bundle, no other case."""
+        return self.model.sie_id if self.profile is None else f"{self.model.sie_id}:{self.profile}"
+
+    @cached_property
+    def names(self) -> frozenset[str]:
+        """What a worker may call it once it is resident."""
+        return frozenset({self.model.sie_id, self.name, f"{self.model.sie_id}:{self.profile or 'default'}"})
+
+    def created(self, own: str) -> tuple[str, int]:
+        """The store and the revision in it that created the profile the request names; `own`: this process's.
+
+        One named in its body is the worker's to look at.
+        """
+        profile = self.profile or "default"
+        return self.model.stores.get(profile, own), self.model.created.get(profile, 0)
+
+    def needed(self, own: str) -> tuple[str, int]:
+        """What a worker has to know to know the model: a store and a revision in it; `own`: this process's."""
+        store, created = self.created(own)
+        return store, self.model.revision if store == own else created
 
 
 def parse_spec(text: str) -> Spec:

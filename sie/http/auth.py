@@ -6,9 +6,8 @@ from __future__ import annotations
 import hashlib
 import hmac
 
-from werkzeug.datastructures import Headers
-
 from sie.errors import Forbidden, Unauthorized
+from sie.http.headers import Headers
 
 
 def fingerprint(token: str) -> str:

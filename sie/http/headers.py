@@ -4,14 +4,44 @@ from __future__ import annotations
 
 import math
 import re
-
-from werkzeug.datastructures import Headers
+from collections.abc import Iterable, Sequence
+from typing import Protocol
 
 from sie.errors import InvalidInput
 
 _WAIT = re.compile(r'wait\s*=\s*"?(\d{1,9})"?', re.IGNORECASE)
 _NUMBER = re.compile(r"[0-9]{1,18}")
 _STORE = re.compile(r"[!-~]{0,200}")
+
+
+class Headers(Protocol):
+    """Those of a request, by name in any case: werkzeug's, or RawHeaders."""
+
+    def get(self, name: str, /) -> str | None:
+        """The first of this name."""
+
+    def getlist(self, name: str, /) -> Sequence[str]:
+        """All of this name, in order."""
+
+
+class RawHeaders:
+    """Headers as they come, names in lower case, decoded when they are asked for."""
+
+    __slots__ = ("_first", "_pairs")
+
+    def __init__(self, pairs: Iterable[tuple[bytes, bytes]]) -> None:
+        self._pairs = list(pairs)
+        self._first = dict(reversed(self._pairs))
+
+    def get(self, name: str, /) -> str | None:
+        value = self._first.get(name.lower().encode())
+        return None if value is None else value.decode("latin-1")
+
+    def getlist(self, name: str, /) -> Sequence[str]:
+        wanted = name.lower().encode()
+        if wanted not in self._first:
+            return ()
+        return [value.decode("latin-1") for one, value in self._pairs if one == wanted]
 
 
 def joined(headers: Headers, name: str) -> str | None:
@@ -22,8 +52,10 @@ def joined(headers: Headers, name: str) -> str | None:
 
 def prefer_wait(headers: Headers, most_s: float) -> float | None:
     """Seconds asked for by `Prefer: wait=N` (RFC 7240), capped; None if not asked. Other preferences are ignored."""
-    preferences = re.split("[,;]", joined(headers, "Prefer") or "")
-    for preference in preferences:
+    said = joined(headers, "Prefer")
+    if said is None:
+        return None
+    for preference in re.split("[,;]", said):
         if wait := _WAIT.fullmatch(preference.strip()):
             return min(float(wait[1]), most_s)  # the first one counts
     return None
@@ -50,10 +82,10 @@ def model_revision(headers: Headers) -> tuple[str, int]:
 
     Raises InvalidInput.
     """
-    said = headers.get("X-SIE-Model-Revision", "0").strip()
+    said = (headers.get("X-SIE-Model-Revision") or "0").strip()
     if not _NUMBER.fullmatch(said):
         raise InvalidInput("Header X-SIE-Model-Revision must be a whole number from 0", path="X-SIE-Model-Revision")
-    store = headers.get("X-SIE-Model-Store", "").strip()
+    store = (headers.get("X-SIE-Model-Store") or "").strip()
     if not _STORE.fullmatch(store):
         raise InvalidInput("Header X-SIE-Model-Store must be the id of a config store", path="X-SIE-Model-Store")
     return store, int(said)

@@ -4,16 +4,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, TypeAlias, cast
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias, cast
 
 import trio
 from quart import Blueprint
-from werkzeug.datastructures import Headers
 
 from sie.errors import SieError
 from sie.http.body import read_whole
+from sie.http.headers import RawHeaders
 from sie.http.version import VERSION_HEADER, server_version
 from sie.settings import Settings
 from sie.wire.answers import write_json
@@ -45,20 +44,26 @@ class HungUp(Exception):
 
 
 class Asked:
-    """One request; iterated, the pieces of its body. `path` decoded, `query` not; `length` as declared, None if it was
-    not; `taken`: the body has been read to its end."""
+    """One request; iterated, the pieces of its body. `path` decoded, `query` not; `raw`: its headers as they came,
+    names in lower case; `length` as declared, None if it was not; `taken`: the body has been read to its end."""
 
-    __slots__ = ("_body_s", "_receive", "_taken", "headers", "length", "path", "query", "scope", "taken")
+    __slots__ = ("_body_s", "_receive", "_taken", "headers", "length", "path", "query", "raw", "scope", "taken")
 
     def __init__(self, scope: HTTPScope, receive: ASGIReceiveCallable, *, body_s: float) -> None:
         self.scope = scope
         self.path: str = scope["path"]
         self.query: bytes = scope["query_string"]
-        self.headers = Headers([(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]])
-        said = self.headers.get("Content-Length")
-        self.length = int(said) if said is not None and said.isascii() and said.isdigit() else None
-        # HTTP/1 says that there is a body; HTTP/2 need not.
-        announced = said is not None or "Transfer-Encoding" in self.headers or scope["http_version"] == "2"
+        self.raw: Sequence[tuple[bytes, bytes]] = cast("Sequence[tuple[bytes, bytes]]", scope["headers"])
+        self.headers = RawHeaders(self.raw)
+        said: bytes | None = None
+        announced = scope["http_version"] == "2"  # HTTP/1 says that there is a body; HTTP/2 need not
+        for name, value in self.raw:
+            if name == b"content-length" and said is None:
+                said = value
+                announced = True
+            elif name == b"transfer-encoding":
+                announced = True
+        self.length = int(said) if said is not None and said.isdigit() else None
         self.taken = self.length == 0 or not announced
         self._body_s = body_s
         self._receive = receive
@@ -93,14 +98,15 @@ class Asked:
             pass
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """`content`: all of it, or what gives it piece by piece and is closed after. `headers`: beside those of all."""
+class Reply(NamedTuple):
+    """`content`: all of it, or what gives it piece by piece and is closed after. `headers`: beside those of all; `raw`:
+    more of them, as they go out, names in lower case. A named tuple: one is made for each request."""
 
     content: bytes | ClosingBody
     status: int = 200
     headers: Iterable[tuple[str, str]] = ()
     content_type: str | None = "application/json"
+    raw: Iterable[tuple[bytes, bytes]] = ()
 
 
 Handler: TypeAlias = Callable[[Asked, str], Awaitable[Reply]]
@@ -198,7 +204,8 @@ class Plain:
                     await content.aclose()
 
     def _head(self, asked: Asked, reply: Reply) -> Mapping[str, object]:
-        headers = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in reply.headers]
+        headers = [*reply.raw]
+        headers += [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in reply.headers]
         if reply.content_type is not None:
             headers.append((b"content-type", reply.content_type.encode()))
         if isinstance(reply.content, bytes):

@@ -46,20 +46,21 @@ def on_machines(workers: Sequence[WorkerStatus], machines: Collection[str] | Non
     return [one for one in workers if one.machine_profile.lower() in machines]
 
 
-def in_order(
-    workers: Sequence[WorkerStatus], *, names: Collection[str], in_flight: Mapping[str, int], turn: int
-) -> Sequence[WorkerStatus]:
-    """Best first: the model (under any of `names`) is resident, then the least loaded, then whose turn it is.
+def best(
+    workers: Sequence[WorkerStatus], *, names: frozenset[str], in_flight: Mapping[str, int], turn: int
+) -> WorkerStatus:
+    """Of one or more: the model (under any of `names`) is resident, then the least loaded, then whose turn it is.
 
     Loaded: what the worker last said waits there, and what this router has sent it since (`in_flight`, by key).
-    The best that are equal in both share the turns: whoever counts `turn` up by one gets another of them first.
+    The best that are equal in both share the turns: whoever counts `turn` up by one gets another of them.
     """
 
-    def rank(worker: WorkerStatus) -> tuple[bool, int]:
-        resident = any(name in worker.loaded_models for name in names)
-        return not resident, worker.queue_depth + in_flight.get(worker.key, 0)
-
-    ordered = sorted(workers, key=rank)
-    best = [one for one in ordered if rank(one) == rank(ordered[0])]
-    first = turn % len(best) if best else 0
-    return [*best[first:], *best[:first], *ordered[len(best) :]]
+    least: tuple[bool, int] | None = None
+    equals: list[WorkerStatus] = []
+    for worker in workers:
+        rank = names.isdisjoint(worker.loaded_models), worker.queue_depth + in_flight.get(worker.key, 0)
+        if least is None or rank < least:
+            least, equals = rank, [worker]
+        elif rank == least:
+            equals.append(worker)
+    return equals[turn % len(equals)]

@@ -37,13 +37,12 @@ class LocalWorkers:
             return route(self._head.catalog, spec)
 
     def worker_for(self, found: Route) -> Worker:
-        profile = found.profile or "default"
-        created = found.model.created.get(profile, 0)
-        store = found.model.stores.get(profile, self._head.store_id)
+        store, created = found.created(self._head.store_id)
         ready = self._fleet.serving(found.bundle, store=store, revision=created)
         here = [self._workers[one.name] for one in ready if one.name in self._workers]
         if not here:
             raise ModelLoading(
-                f"no worker of bundle {found.bundle} has {found.model.sie_id}:{profile} yet", retry_after_s=1
+                f"no worker of bundle {found.bundle} has {found.model.sie_id}:{found.profile or 'default'} yet",
+                retry_after_s=1,
             )
         return here[0]

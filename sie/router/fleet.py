@@ -123,8 +123,10 @@ class Fleet:
         """The gate: healthy workers of the bundle that know everything up to `revision` of this store."""
         return tuple(
             one
-            for one in self.in_bundle(bundle)
-            if self._knows(one, store, revision) or (one.by_hash and self._waited_for(bundle, store, revision))
+            for one in self._workers.values()
+            if one.ready
+            and one.bundle == bundle
+            and (self._knows(one, store, revision) or (one.by_hash and self._waited_for(bundle, store, revision)))
         )
 
     def acks(self, needed: Needed) -> Acks:

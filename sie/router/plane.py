@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from functools import partial
 
 import trio
-from werkzeug.datastructures import Headers
 
 from sie.bus.broker import BrokerLink
 from sie.bus.contract import Bus
@@ -23,6 +22,7 @@ from sie.catalog.digest import bundle_config_hash
 from sie.catalog.model import Model
 from sie.errors import ModelNotFound, StoreCorrupt, StoreUnavailable
 from sie.files import FileFault, load_catalog
+from sie.http.headers import Headers
 from sie.router.fleet import Fleet
 from sie.router.head import Head
 from sie.router.reconcile import Reconcile

@@ -10,18 +10,18 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
-import httpx
 import orjson
 import trio
 from quart import Response, request
-from werkzeug.datastructures import Headers
 
+from sie.caller.faults import Silent, Unreachable
 from sie.catalog.catalog import Catalog
 from sie.catalog.spec import Route, parse_spec, route
 from sie.errors import ModelLoading, NoWorkers, SieError, WorkerSilent, WorkerUnreachable
 from sie.http.auth import Access
+from sie.http.headers import Headers
 from sie.http.plain import Asked, PlainBlueprint, Reply
-from sie.router.choice import asked_machine, in_order, machines_for, on_machines
+from sie.router.choice import asked_machine, best, machines_for, on_machines
 from sie.router.forward import Answer, Forwarder
 from sie.router.models import write_routed_model, write_routed_models
 from sie.router.traffic import Traffic
@@ -33,7 +33,9 @@ from sie.wire.status import WorkerStatus
 log = logging.getLogger(__name__)
 
 MACHINE = "X-SIE-MACHINE-PROFILE"
+_MACHINE = MACHINE.lower().encode()
 _TRIES = 2
+_ROUTES_KEPT = 4096  # clients may write one model's name in many ways
 _FAREWELL_BYTES = 4096
 _GATE_RETRY_S = 1.0  # a worker that is there catches up within milliseconds, or is being looked after
 
@@ -92,6 +94,10 @@ class Proxy:
         self.settings = settings
         self.reach = reach
         self._forwarder = forwarder
+        # Names looked up before, as long as the catalog is the same.
+        self._routes: dict[str, Route] = {}
+        self._routes_of: Catalog | None = None
+        self._routes_as_of = 0
         self._turn = 0
         self._answered = 0
         self._tried_again = 0
@@ -111,8 +117,15 @@ class Proxy:
 
         StoreUnavailable where it may lead somewhere as soon as the store is read.
         """
-        with self.known.looking_up():
-            return route(self.known.catalog, parse_spec(name))
+        catalog = self.known.catalog
+        if self._routes_of is not catalog or self._routes_as_of != catalog.changes or len(self._routes) >= _ROUTES_KEPT:
+            self._routes_of, self._routes_as_of = catalog, catalog.changes
+            self._routes.clear()
+        found = self._routes.get(name)
+        if found is None:
+            with self.known.looking_up():
+                found = self._routes[name] = route(catalog, parse_spec(name))
+        return found
 
     def candidates(self, found: Route, machine: str | None) -> Sequence[WorkerStatus]:
         """Workers that may serve it now. Empty: none of the machine profile asked for is there yet.
@@ -120,14 +133,12 @@ class Proxy:
         Raises GpuNotConfigured; ModelLoading while workers are there and none has heard of the profile; NoWorkers.
         """
         machines = machines_for(machine, self.settings.configured_machines) if machine is not None else None
-        store, revision = _created(found, self.known.store_id)
+        store, revision = found.created(self.known.store_id)
         ready = self.fleet.serving(found.bundle, store=store, revision=revision)
         if able := on_machines(ready, machines):
             return able
         if on_machines(self.fleet.in_bundle(found.bundle), machines):
-            raise ModelLoading(
-                f"no worker of bundle {found.bundle} has {_name(found)} yet", retry_after_s=_GATE_RETRY_S
-            )
+            raise ModelLoading(f"no worker of bundle {found.bundle} has {found.name} yet", retry_after_s=_GATE_RETRY_S)
         if machine is not None:
             return ()
         raise self.no_workers(found)
@@ -159,10 +170,10 @@ class Proxy:
             self._tried_again += len(workers) < there
             try:
                 answer = await self._ask(asked, worker, found, path, upload, machine)
-            except (httpx.ReadTimeout, httpx.WriteTimeout):
+            except Silent:
                 raise WorkerSilent(f"worker {worker.name} did not answer in its time", worker=worker.name) from None
-            except httpx.TransportError as fault:
-                log.warning("worker %s failed before it answered: %s %s", worker.key, type(fault).__name__, fault)
+            except Unreachable as fault:
+                log.warning("worker %s failed before it answered: %s", worker.key, fault)
                 failed += 1
                 failure: SieError = WorkerUnreachable(
                     f"worker {worker.name} failed before it answered", worker=worker.name
@@ -191,18 +202,17 @@ class Proxy:
 
     def _choose(self, found: Route, workers: Sequence[WorkerStatus]) -> WorkerStatus:
         self._turn += 1
-        names = {found.model.sie_id, _name(found), f"{found.model.sie_id}:{found.profile or 'default'}"}
-        return in_order(workers, names=names, in_flight=self._forwarder.in_flight, turn=self._turn)[0]
+        return best(workers, names=found.names, in_flight=self._forwarder.in_flight, turn=self._turn)
 
     async def _ask(
         self, asked: Asked, worker: WorkerStatus, found: Route, path: str, upload: Upload, machine: str | None
     ) -> Answer:
-        store, revision = needed(found, self.known.store_id)
-        headers = {"X-SIE-Model-Revision": str(revision), "X-SIE-Model-Store": store}
+        store, revision = found.needed(self.known.store_id)
+        headers = {b"x-sie-model-revision": b"%d" % revision, b"x-sie-model-store": store.encode()}
         if machine is not None:
-            headers[MACHINE] = worker.machine_profile  # a worker may take its own name only
+            headers[_MACHINE] = worker.machine_profile.encode()  # a worker may take its own name only
         answer = await self._forwarder.ask(
-            worker, path, query=asked.query, headers=asked.headers, said=headers, upload=upload
+            worker, path, query=asked.query, headers=asked.raw, said=headers, upload=upload
         )
         try:
             if worker.by_hash and (said := await self._not_here(worker, found, answer)) is not None:
@@ -214,9 +224,9 @@ class Proxy:
 
     async def _not_here(self, worker: WorkerStatus, found: Route, answer: Answer) -> SieError | None:
         """Why a worker of SIE v0.1.10 is not the one to ask: its status says neither what it has nor that it leaves."""
-        if answer.status == 404 and _created(found, "")[1] > 0 and found.profile is None:
+        if answer.status == 404 and found.created("")[1] > 0 and found.profile is None:
             # Its gate is a time, not a fact: it has not heard of the model. A profile by name it never serves.
-            return ModelLoading(f"worker {worker.name} has not {_name(found)} yet", retry_after_s=_GATE_RETRY_S)
+            return ModelLoading(f"worker {worker.name} has not {found.name} yet", retry_after_s=_GATE_RETRY_S)
         if answer.status == 503 and _is_farewell(await answer.look(_FAREWELL_BYTES)):
             return NoWorkers(
                 f"worker {worker.name} of bundle {found.bundle} is on its way out",
@@ -259,7 +269,7 @@ def proxy_blueprint(proxy: Proxy, access: Access) -> PlainBlueprint:
     async def infer(kind: str, asked: Asked, model: str) -> Reply:
         await admit(asked.headers)
         found = proxy.find(model)
-        answer = await proxy.answer(asked, found, f"/v1/{kind}/{_name(found)}", Upload.of(asked, settings))
+        answer = await proxy.answer(asked, found, f"/v1/{kind}/{found.name}", Upload.of(asked, settings))
         return _provisioning(asked, settings) if answer is None else _passed(answer)
 
     for kind in ("encode", "score", "extract"):
@@ -271,8 +281,8 @@ def proxy_blueprint(proxy: Proxy, access: Access) -> PlainBlueprint:
         body = await asked.read_body(settings.request_body_bytes)
         name = read_model_name(body, values=settings.request_values)
         found = proxy.find(name)
-        if name != _name(found):
-            body = with_model_name(body, _name(found))
+        if name != found.name:
+            body = with_model_name(body, found.name)
         answer = await proxy.answer(asked, found, "/v1/embeddings", Upload.whole(body))
         if answer is None:  # OpenAI's clients would take a 202 for vectors
             raise proxy.no_workers(found)
@@ -291,28 +301,11 @@ def proxy_blueprint(proxy: Proxy, access: Access) -> PlainBlueprint:
     return routes
 
 
-def _created(found: Route, own: str) -> tuple[str, int]:
-    """The store and the revision in it that created the profile the request names; `own`: the router's.
-
-    One named in its body is the worker's to look at.
-    """
-    profile = found.profile or "default"
-    return found.model.stores.get(profile, own), found.model.created.get(profile, 0)
-
-
-def needed(found: Route, own: str) -> tuple[str, int]:
-    """What a worker has to know to know the model: a store and a revision in it; `own`: the router's."""
-    store, created = _created(found, own)
-    return store, found.model.revision if store == own else created
-
-
-def _name(found: Route) -> str:
-    """As the model is written in the catalog, which is how workers know it: no bundle, no other case."""
-    return found.model.sie_id if found.profile is None else f"{found.model.sie_id}:{found.profile}"
-
-
 def _passed(answer: Answer) -> Reply:
-    return Reply(answer, answer.status, answer.headers.items(), content_type=None)
+    if answer.whole is None:
+        return Reply(answer, answer.status, raw=answer.headers, content_type=None)
+    answer.close()
+    return Reply(answer.whole, answer.status, raw=answer.headers, content_type=None)
 
 
 def _provisioning(asked: Asked, settings: Settings) -> Reply:

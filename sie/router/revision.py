@@ -6,9 +6,9 @@ import re
 from collections.abc import Awaitable, Callable
 
 import trio
-from werkzeug.datastructures import Headers
 
 from sie.errors import CatalogBehind, InvalidInput
+from sie.http.headers import Headers
 
 MIN_REVISION = "X-SIE-Min-Revision"
 

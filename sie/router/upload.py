@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
-import httpx
 import trio
 
 from sie.errors import RequestTooSlow
@@ -14,10 +13,11 @@ from sie.http.plain import Asked
 from sie.settings import Settings
 
 
-class Upload(httpx.AsyncByteStream):
+class Upload:
     """Each iteration gives the whole body from its beginning, what was kept and then what comes.
 
     Iterating raises PayloadTooLarge and RequestTooSlow. `length`: as the client declared it, None if it did not.
+    `repeatable`: all that was taken is kept; the first piece always is.
     """
 
     def __init__(
@@ -28,15 +28,18 @@ class Upload(httpx.AsyncByteStream):
         size_most: int,
         kept_most: int,
         deadline: float = math.inf,
+        taken: Callable[[], bool] | None = None,
     ) -> None:
-        """`size_most`: bytes of it at all; `kept_most`: of those kept; `deadline`: on Trio's clock, for all of it.
+        """`size_most`: bytes of it at all; `kept_most`: of those kept; `deadline`: on Trio's clock, for all of it;
+        `taken`: whether `body` is known to have given all.
 
         Raises PayloadTooLarge if the declared length is.
         """
         self.length = length
         self.kept: list[bytes] = []
-        self.repeatable = True  # as long as all that was sent is kept
+        self.repeatable = True
         self._body = body
+        self._taken = taken
         self._size = 0
         self._size_most = size_most
         self._kept_most = kept_most
@@ -52,25 +55,42 @@ class Upload(httpx.AsyncByteStream):
             size_most=settings.request_body_bytes,
             kept_most=settings.forward_kept_bytes,
             deadline=trio.current_time() + settings.body_s,
+            taken=lambda: asked.taken,
         )
 
     @staticmethod
     def whole(content: bytes) -> Upload:
         """A body that is here already."""
-        return Upload(_Once(content), length=len(content), size_most=len(content), kept_most=len(content))
+        size = len(content)
+        upload = Upload(_Nothing(), length=size, size_most=size, kept_most=size, taken=lambda: True)
+        upload.kept.append(content)
+        return upload
+
+    async def content(self) -> bytes | Upload:
+        """Wait for its first piece, if it has not come before; return the body, if that is all of it.
+
+        Raises as iterating does. Cancelled: nothing is lost.
+        """
+        if self._taken is None:
+            return self
+        if not self.kept and self.repeatable and not self._taken():
+            await self.next_piece()
+        if not self._taken() or not self.repeatable:
+            return self
+        return self.kept[0] if len(self.kept) == 1 else b"".join(self.kept)
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return _Reading(self)
 
     async def next_piece(self) -> bytes:
         """What comes next from the client. Raises StopAsyncIteration at the end."""
-        with trio.move_on_at(self._deadline) as waiting:
+        with trio.CancelScope(deadline=self._deadline) as waiting:
             piece = await anext(self._body)
         if waiting.cancelled_caught:
             raise RequestTooSlow("The body did not arrive in its time")
         self._size += len(piece)
         self._check(self._size)
-        self.repeatable = self._size <= self._kept_most
+        self.repeatable = self.repeatable and (self._size <= self._kept_most or not self.kept)
         if self.repeatable:
             self.kept.append(piece)
         else:
@@ -87,22 +107,17 @@ class _Reading(AsyncIterator[bytes]):
 
     def __init__(self, upload: Upload) -> None:
         self._upload = upload
-        self._taken = 0
+        self._given = 0
 
     async def __anext__(self) -> bytes:
-        if self._taken < len(self._upload.kept):
-            piece = self._upload.kept[self._taken]
+        if self._given < len(self._upload.kept):
+            piece = self._upload.kept[self._given]
         else:
             piece = await self._upload.next_piece()
-        self._taken += 1
+        self._given += 1
         return piece
 
 
-class _Once(AsyncIterator[bytes]):
-    def __init__(self, content: bytes) -> None:
-        self._left = [content] if content else []
-
+class _Nothing(AsyncIterator[bytes]):
     async def __anext__(self) -> bytes:
-        if not self._left:
-            raise StopAsyncIteration
-        return self._left.pop()
+        raise StopAsyncIteration

@@ -4,8 +4,7 @@ memory budget. Nothing here needs torch or numpy until a model is wanted."""
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -82,8 +81,6 @@ class Compute:
         self._loading = Loading(settings, self._device)
         self._plans = EncodePlans()
         self._pipeline = Pipeline(settings, self._device, self._loading)
-        # What models turned out to be, kept after they are unloaded.
-        self._known: dict[LoadIdentity, tuple[Mapping[str, int], int | None]] = {}
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Work until cancelled; then whoever waits gets ShuttingDown, and the device's memory is given back.
@@ -113,7 +110,7 @@ class Compute:
         began = trio.current_time()
         self._check_count(len(request.items))
         plan = self._plans.read(model, profile, request)
-        async with self._using(plan, wait_s) as adapter:
+        async with self._loading.using(plan.identity, wait_s) as adapter:
             work = Work(texts=[item.text for item in request.items], outputs=frozenset(plan.outputs), options=plan.run)
             done = await self._submit(plan, adapter, [work])
             finishing = trio.current_time()
@@ -127,7 +124,7 @@ class Compute:
         began = trio.current_time()
         self._check_count(len(request.items))
         plan = read_score(model, profile, request)
-        async with self._using(plan, wait_s) as adapter:
+        async with self._loading.using(plan.identity, wait_s) as adapter:
             done = await self._submit(plan, adapter, _score_works(adapter, plan, request))
             finishing = trio.current_time()
             scores = await self._finish(len(request.items), lambda: _ranked(adapter, request, done.results))
@@ -143,7 +140,7 @@ class Compute:
     ) -> list[int]:
         """What each text costs: its tokens as they would be run, prompt included, cut to the model's length."""
         plan = read_plan(model, profile, {})
-        async with self._using(plan, wait_s) as adapter:
+        async with self._loading.using(plan.identity, wait_s) as adapter:
             return [
                 len(tokens)
                 for chunk in chunks(texts)
@@ -155,7 +152,7 @@ class Compute:
     ) -> list[str]:
         """The texts these tokens of the model's vocabulary spell. Raises InvalidInput for ids it does not have."""
         plan = read_plan(model, profile, {})
-        async with self._using(plan, wait_s) as adapter:
+        async with self._loading.using(plan.identity, wait_s) as adapter:
             try:
                 return await self._device.host(lambda: [adapter.decode(ids) for ids in token_ids])
             except ValueError as fault:
@@ -163,7 +160,7 @@ class Compute:
 
     async def preload(self, model: Model, profile: str | None = None, *, wait_s: float = math.inf) -> None:
         """Have it loaded. Raises as a request would."""
-        async with self._using(read_plan(model, profile, {}), wait_s):
+        async with self._loading.using(read_plan(model, profile, {}).identity, wait_s):
             pass
 
     # -- what is known, at once
@@ -176,9 +173,9 @@ class Compute:
         dims: dict[str, int] = {}
         max_sequence_length = None
         if adapter is not None:
-            known = self._known.get(identify(model, resolved, adapter))
+            known = self._loading.known.get(identify(model, resolved, adapter))
             if known is not None:
-                dims, max_sequence_length = {**known[0]}, known[1]
+                dims, max_sequence_length = {**known.dims}, known.max_sequence_length
         tasks = cast("Mapping[str, Any]", model.fields.get("tasks") or {})
         for output, task in (tasks.get("encode") or {}).items():
             if task and task.get("dim") is not None:
@@ -236,12 +233,6 @@ class Compute:
         return await self._loading.wait_changed(seen)
 
     # -- inside
-
-    @asynccontextmanager
-    async def _using(self, plan: Plan, wait_s: float) -> AsyncIterator[Adapter]:
-        async with self._loading.using(plan.identity, wait_s) as adapter:
-            self._known[plan.identity] = (adapter.dims, adapter.max_sequence_length)
-            yield adapter
 
     async def _submit(self, plan: Plan, adapter: Adapter, works: Sequence[Work]) -> Done:
         budget = plan.resolved.max_batch_tokens or self._settings.default_batch_tokens

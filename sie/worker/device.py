@@ -103,7 +103,7 @@ class ThreadedDevice:
             raise ConfigurationError(f"SIE_BACKEND={settings.backend!r}: say {', '.join(map(str, backends))}")
         self._settings = settings
         self._device_lane = Lane("device")
-        self._loader_lane = Lane("loader")
+        self._loading = trio.Lock()
         self._host_lane = Lane("host")
         self._downloads = trio.CapacityLimiter(DOWNLOADS)
         self._name: str | None = None
@@ -113,18 +113,18 @@ class ThreadedDevice:
         return self._name or self._settings.device
 
     async def memory_bytes(self) -> int:
-        return await self._loader_lane.run(self._memory_bytes)
+        return await self._apart(self._memory_bytes)
 
     async def find(self, identity: LoadIdentity) -> Weights:
         # A download may be left alone: it only fills a cache, and the next one takes up where it stopped.
         weights = await trio.to_thread.run_sync(
             find_weights, identity, self._settings, abandon_on_cancel=True, limiter=self._downloads
         )
-        precision = await self._loader_lane.run(lambda: self._precision(identity))
+        precision = await self._apart(lambda: self._precision(identity))
         return weights if precision == "float32" else replace(weights, memory_bytes=weights.memory_bytes // 2)
 
     async def load(self, identity: LoadIdentity, weights: Weights) -> Adapter:
-        return await self._loader_lane.run(functools.partial(self._load, identity, weights))
+        return await self._apart(functools.partial(self._load, identity, weights))
 
     async def tokenise(self, adapter: Adapter, texts: Sequence[Text], options: RunOptions) -> list[Tokens]:
         if self._host_lane.idle and _characters(texts) <= AT_ONCE_CHARACTERS:
@@ -142,8 +142,18 @@ class ThreadedDevice:
         return await self._host_lane.run(job)
 
     def close(self) -> None:
-        for lane in (self._device_lane, self._loader_lane, self._host_lane):
+        for lane in (self._device_lane, self._host_lane):
             lane.close()
+
+    async def _apart(self, job: Callable[[], T]) -> T:
+        """One at a time, in a thread that ends with it: as long as a thread lives that has once run a model, so do its
+        helpers, and OpenMP lets the device's sleep between any two steps: a short text took 12 ms for 9."""
+        async with self._loading:
+            lane = Lane("loader")
+            try:
+                return await lane.run(job)
+            finally:
+                lane.close()
 
     # -- in the threads
 

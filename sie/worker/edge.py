@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 from sie.errors import ModelLoading, ModelNotFound, ProfileNotFound
@@ -44,18 +43,24 @@ class InferenceEdge(Protocol):
         """One of them."""
 
 
-@contextmanager
-def knowing(needed: tuple[str, int], known_to: Callable[[str], int]) -> Iterator[None]:
+class Knowing:
     """What a router knows of, as of a revision of a store, and has not arrived here is on its way, not absent.
 
-    `known_to`: up to where everything of a store has arrived. Turns ModelNotFound and ProfileNotFound into
-    ModelLoading.
+    Around what looks it up: turns ModelNotFound and ProfileNotFound into ModelLoading. `known_to`: up to where
+    everything of a store has arrived.
     """
-    store, revision = needed
-    try:
-        yield
-    except (ModelNotFound, ProfileNotFound) as fault:
-        if revision <= known_to(store):
-            raise
-        message = f"{fault.message}; revision {revision} is on its way here"
-        raise ModelLoading(message, retry_after_s=_BEHIND_RETRY_S) from None
+
+    __slots__ = ("_known_to", "_needed")
+
+    def __init__(self, needed: tuple[str, int], known_to: Callable[[str], int]) -> None:
+        self._needed = needed
+        self._known_to = known_to
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, _: object, fault: BaseException | None, __: object) -> None:
+        store, revision = self._needed
+        if isinstance(fault, ModelNotFound | ProfileNotFound) and revision > self._known_to(store):
+            message = f"{fault.message}; revision {revision} is on its way here"
+            raise ModelLoading(message, retry_after_s=_BEHIND_RETRY_S) from None

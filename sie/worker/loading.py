@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
+from typing import NamedTuple
 
 import trio
 
@@ -20,6 +21,13 @@ from sie.worker.weights import Weights
 log = logging.getLogger("sie.worker.loading")
 
 
+class Known(NamedTuple):
+    """What a model turned out to be."""
+
+    dims: Mapping[str, int]
+    max_sequence_length: int | None
+
+
 class Loading:
     """Loads what is wanted, one at a time, and makes room for it. All state is changed between awaits."""
 
@@ -28,6 +36,7 @@ class Loading:
         self._device = device
         self.table = Residency(settings.memory_budget_bytes or None)
         self._adapters: dict[LoadIdentity, Adapter] = {}
+        self.known: dict[LoadIdentity, Known] = {}  # kept after they are unloaded
         self._began: dict[LoadIdentity, float] = {}
         self._took: dict[LoadIdentity, float] = {}
         self._one_at_a_time = trio.Lock()
@@ -37,13 +46,16 @@ class Loading:
 
     # -- for requests
 
-    @asynccontextmanager
-    async def using(self, identity: LoadIdentity, wait_s: float) -> AsyncIterator[Adapter]:
+    def using(self, identity: LoadIdentity, wait_s: float) -> AbstractAsyncContextManager[Adapter]:
         """The loaded model, which stays resident until this is left.
 
         If it is not resident, loading begins (or goes on), and this waits for it `wait_s` at most. Raises ModelLoading,
         ModelLoadFailed or ShuttingDown. Cancelled: the load goes on, for others may wait for it too.
         """
+        return _Using(self, identity, wait_s)
+
+    async def hold(self, identity: LoadIdentity, wait_s: float) -> tuple[Place, Adapter]:
+        """As `using`, until `let_go` of the place."""
         deadline = trio.current_time() + wait_s
         while (place := self._want(identity)).state is not State.RESIDENT:
             if trio.current_time() >= deadline:
@@ -52,13 +64,14 @@ class Loading:
                 await self._changed.wait()
         place.holds += 1
         place.used_at = trio.current_time()
-        try:
-            yield self._adapters[identity]
-        finally:
-            place.holds -= 1
-            place.used_at = trio.current_time()
-            if not place.holds:
-                self._wake()
+        return place, self._adapters[identity]
+
+    def let_go(self, place: Place) -> None:
+        """Of one `hold`."""
+        place.holds -= 1
+        place.used_at = trio.current_time()
+        if not place.holds:
+            self._wake()
 
     def touch(self, identity: LoadIdentity) -> None:
         """It was used just now: eviction takes others first."""
@@ -126,6 +139,7 @@ class Loading:
             )
         else:
             self._adapters[identity] = adapter
+            self.known[identity] = Known(adapter.dims, adapter.max_sequence_length)
             self._took[identity] = trio.current_time() - self._began[identity]
             self.table.loaded(identity, adapter.memory_bytes, trio.current_time())
         self._count_change()
@@ -197,3 +211,19 @@ class Loading:
     def _wake(self) -> None:
         self._changed.set()
         self._changed = trio.Event()
+
+
+class _Using(AbstractAsyncContextManager[Adapter]):
+    """Written out: as a generator it would cost each request three times as much."""
+
+    def __init__(self, loading: Loading, identity: LoadIdentity, wait_s: float) -> None:
+        self._loading = loading
+        self._identity = identity
+        self._wait_s = wait_s
+
+    async def __aenter__(self) -> Adapter:
+        self._place, adapter = await self._loading.hold(self._identity, self._wait_s)
+        return adapter
+
+    async def __aexit__(self, *_: object) -> None:
+        self._loading.let_go(self._place)

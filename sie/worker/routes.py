@@ -4,17 +4,15 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractContextManager
 from functools import partial
 from typing import TypeVar
 
 import trio
 from quart import Response, request
-from werkzeug.datastructures import Headers
 
 from sie.errors import DeadlineExceeded, InvalidInput
 from sie.http.auth import Access
-from sie.http.headers import check_machine_profile, joined, model_revision, prefer_wait, timeout_s
+from sie.http.headers import Headers, check_machine_profile, joined, model_revision, prefer_wait, timeout_s
 from sie.http.plain import Asked, PlainBlueprint, Reply
 from sie.settings import KIB, Settings
 from sie.turns import in_turns
@@ -22,7 +20,7 @@ from sie.wire.answers import timing_headers, wants_msgpack, write_encode, write_
 from sie.wire.embeddings import read_embeddings, write_embeddings
 from sie.wire.inference import EncodeAnswer, EncodeRequest, Item, ModelInfo, Timing
 from sie.wire.requests import Limits, read_encode, read_score
-from sie.worker.edge import InferenceEdge, knowing
+from sie.worker.edge import InferenceEdge, Knowing
 
 Answer = TypeVar("Answer")
 
@@ -120,8 +118,8 @@ def inference_blueprint(
             engine.require(model)
         return await asked.read_body(settings.request_body_bytes)
 
-    def knowing_enough(asked: Asked) -> AbstractContextManager[None]:
-        return knowing(model_revision(asked.headers), engine.known_to)
+    def knowing_enough(asked: Asked) -> Knowing:
+        return Knowing(model_revision(asked.headers), engine.known_to)
 
     return routes
 
@@ -140,7 +138,7 @@ async def _in_time(asked: Asked, ask: Callable[[], Awaitable[Answer]]) -> Answer
         return await ask()
     with trio.move_on_after(seconds):
         return await ask()
-    raise DeadlineExceeded(f"No answer within the {asked.headers['X-SIE-Timeout-Ms']} ms of X-SIE-Timeout-Ms")
+    raise DeadlineExceeded(f"No answer within the {asked.headers.get('X-SIE-Timeout-Ms')} ms of X-SIE-Timeout-Ms")
 
 
 async def _read(body: bytes, read: Callable[[], Answer]) -> Answer:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sie.errors import GpuNotConfigured
-from sie.router.choice import asked_machine, in_order, machines_for, on_machines
+from sie.router.choice import asked_machine, best, machines_for, on_machines
 from sie.wire.status import WorkerStatus
 
 
@@ -23,7 +23,12 @@ def worker(name: str, *, loaded: Sequence[str] = (), depth: int = 0, machine: st
 def ordered(
     *workers: WorkerStatus, names: Sequence[str] = ("m",), in_flight: dict[str, int] | None = None, turn: int = 0
 ) -> list[str]:
-    return [one.name for one in in_order(workers, names=names, in_flight=in_flight or {}, turn=turn)]
+    """As they are tried, one after the other."""
+    left, tried = list(workers), []
+    while left:
+        tried.append(best(left, names=frozenset(names), in_flight=in_flight or {}, turn=turn))
+        left.remove(tried[-1])
+    return [one.name for one in tried]
 
 
 def test_a_worker_that_has_the_model_comes_first_however_busy_it_is() -> None:
@@ -48,16 +53,14 @@ def test_equal_workers_share_the_turns(count: int, begin: int) -> None:
 
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 3), st.integers(0, 3)), max_size=6), st.integers(0, 99))
-def test_everybody_is_in_the_order_once_so_that_a_second_one_can_be_tried(
-    given: list[tuple[bool, int, int]], turn: int
-) -> None:
+def test_who_is_tried_next_is_never_better_than_who_was_tried(given: list[tuple[bool, int, int]], turn: int) -> None:
     workers = [
         worker(str(place), loaded=["m"] if resident else [], depth=depth)
         for place, (resident, depth, _) in enumerate(given)
     ]
     in_flight = {str(place): flying for place, (_, _, flying) in enumerate(given)}
-    found = in_order(workers, names=["m"], in_flight=in_flight, turn=turn)
-    assert sorted(one.name for one in found) == sorted(one.name for one in workers)
+    by_name = {one.name: one for one in workers}
+    found = [by_name[name] for name in ordered(*workers, in_flight=in_flight, turn=turn)]
     ranks = [("m" not in one.loaded_models, one.queue_depth + in_flight[one.name]) for one in found]
     assert ranks == sorted(ranks)
 

@@ -14,11 +14,11 @@ import orjson
 import pytest
 import trio
 from quart import Blueprint, Response, request
-from werkzeug.datastructures import Headers
 
 from sie.catalog.catalog import Catalog
 from sie.http.auth import Access
 from sie.http.body import note_read
+from sie.http.headers import Headers
 from sie.router.fleet import Fleet
 from sie.router.forward import open_forwarder
 from sie.router.proxy import Proxy, proxy_blueprint
@@ -494,6 +494,46 @@ async def test_a_worker_that_was_restarted_at_its_address_is_used_again(
     again = await open_worker(nursery, port=int(worker.site.url.rpartition(":")[2]))
     assert (await router.post()).status_code == 200
     assert len(again.asked) == 1
+
+
+async def test_a_kept_connection_that_ends_as_it_is_used_again_is_replaced_by_a_fresh_one(
+    nursery: trio.Nursery, open_router: OpenRouter
+) -> None:
+    """To the same worker, which was there all the time: it has closed it for being idle."""
+    router = await open_router(forward_kept_bytes=100_000)
+    bodies: list[bytes] = []
+    ok = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+    async def one_each(stream: trio.SocketStream) -> None:
+        await stream.receive_some(65536)
+        await stream.send_all(ok)
+        read = bytes(await stream.receive_some(65536))
+        while b"300000" in read and len(read) < 200_000:
+            read += await stream.receive_some(65536)
+        bodies.append(read)
+        await stream.aclose()
+
+    router.hears(await raw_worker(nursery, one_each))
+    for _ in range(3):
+        assert (await router.post(content=b"the same")).content == b"ok"
+    assert [one.endswith(b"the same") for one in bodies] == [True, True]
+    assert router.proxy.statistics().tried_again == 0
+    assert (await router.post(content=b"x" * 300_000)).status_code == 502  # it is not kept, and so not sent again
+
+
+async def test_a_name_is_looked_up_again_once_the_catalog_has_changed(
+    nursery: trio.Nursery, open_router: OpenRouter
+) -> None:
+    router, worker = await open_router(), await open_worker(nursery)
+    router.hears(worker, revision=9)
+    assert (await router.post()).status_code == 200
+    assert (await router.post(f"{PATH}:new")).status_code == 400
+    router.catalog.advance(entry(2, profiles=("new",)))
+    assert (await router.post(f"{PATH}:new")).status_code == 200
+    assert (await router.post()).status_code == 200
+    assert [one.headers["X-Sie-Model-Revision"] for one in worker.asked] == ["1", "2", "2"]
+    router.catalog = catalog_of(entry(1, "org/another"))
+    assert (await router.post()).status_code == 404
 
 
 @pytest.mark.parametrize("head", [b"Content-Length: 100\r\n", b"Transfer-Encoding: chunked\r\n"])

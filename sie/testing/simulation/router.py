@@ -7,15 +7,15 @@ from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import trio
-from werkzeug.datastructures import Headers
 
 from sie.catalog.catalog import Catalog
 from sie.errors import SieError
 from sie.files import FileFault, load_catalog
 from sie.flow import answer_post
+from sie.http.headers import RawHeaders
 from sie.router.forward import Forwarder
 from sie.router.plane import ConfigPlane, Edges, open_plane
-from sie.router.proxy import Proxy, needed
+from sie.router.proxy import Proxy
 from sie.router.revision import MIN_REVISION
 from sie.services import open_services
 from sie.settings import Settings
@@ -147,7 +147,7 @@ class SimulatedRouter:
     async def show(self, model: str, at_least: int) -> Reply:
         assert self.plane is not None
         try:
-            await self.plane.reach(Headers({MIN_REVISION: str(at_least)}))
+            await self.plane.reach(RawHeaders([(MIN_REVISION.lower().encode(), b"%d" % at_least)]))
             found = self.plane.model(model)
         except SieError as fault:
             return Reply(config_answer(fault).status)
@@ -166,7 +166,7 @@ class SimulatedRouter:
         for worker in self._workers:
             if worker.url == status.url and worker.life.alive:
                 try:
-                    there = worker.find(name, needed(found, self.plane.head.store_id))
+                    there = worker.find(name, found.needed(self.plane.head.store_id))
                 except SieError as fault:
                     # Begun anew at its address, it is not the one that the router knows of.
                     asked = worker.life.name if worker.life.name == status.name else ""

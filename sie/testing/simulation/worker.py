@@ -19,7 +19,7 @@ from sie.testing.simulation.store import Disk, open_simulated
 from sie.testing.simulation.world import Life, World
 from sie.wire.status import WorkerStatus
 from sie.worker.compute import Compute
-from sie.worker.edge import knowing
+from sie.worker.edge import Knowing
 from sie.worker.following import keep_following
 from sie.worker.legacy import LegacyEar
 from sie.worker.standing import Standing
@@ -97,7 +97,7 @@ class SimulatedWorker:
 
     def find(self, name: str, needed: tuple[str, int]) -> Route:
         """As its inference routes do, told by a router as of which revision of which store it knows of the model."""
-        with knowing(needed, lambda store: self.known.known.get(store, 0)):
+        with Knowing(needed, lambda store: self.known.known.get(store, 0)):
             return route(self.known.catalog, parse_spec(name), self.bundle)
 
     def _record(self) -> None:

@@ -182,7 +182,7 @@ def _in_a_thread(name: str, call: Callable[[ThreadedDevice, FakeAdapter], Awaita
             device.close()
 
         async def occupy() -> None:
-            lanes = (device._device_lane, device._loader_lane, device._host_lane)
+            lanes = (device._device_lane, device._host_lane)
             async with trio.open_nursery() as busy:
                 for lane in lanes:
                     busy.start_soon(lane.run, lambda: free.wait(30))

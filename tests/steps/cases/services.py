@@ -12,7 +12,6 @@ import trio
 import trio.testing
 from quart import Request
 from trio_websocket import ConnectionClosed, WebSocketRequest, serve_websocket
-from werkzeug.datastructures import Headers
 
 from sie.engine import Engine, open_engine
 from sie.http.body import has_unread_body, read_body
@@ -248,7 +247,12 @@ ANSWER = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 6\r\n\r\n"
 @case(
     "sie.router.forward:Forwarder.ask",
     *(f"sie.router.forward:Answer.{name}" for name in ("__anext__", "look", "aclose")),
-    "sie.router.upload:Upload.next_piece",
+    *(f"sie.router.upload:Upload.{name}" for name in ("content", "next_piece")),
+    "sie.caller.caller:Caller.ask",
+    "sie.caller.answer:Answer.__anext__",
+    *(f"sie.caller.connection:Connection.{name}" for name in ("begin", "more")),
+    "sie.caller.wire:open_wire",
+    "sie.caller.wire:PlainWire.receive",
     whose="own",
     clock="real",
 )
@@ -284,7 +288,7 @@ async def forwarding(place: Place) -> AsyncIterator[Trial]:
                 pieces = body()
                 upload = Upload(pieces, length=None, size_most=100, kept_most=100)
                 try:
-                    asked = forwarder.ask(worker, "/", query=b"", headers=Headers(), said={}, upload=upload)
+                    asked = forwarder.ask(worker, "/", query=b"", headers=(), said={}, upload=upload)
                     answered = await asked
                     try:
                         await answered.look(1)
