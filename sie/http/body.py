@@ -39,16 +39,21 @@ async def read_whole(pieces: AsyncIterable[bytes], *, length: int | None, limit:
     """
     if length is not None and length > limit:
         raise too_large(limit)
+    if within_s == math.inf:
+        return await _joined(pieces, limit)
+    with trio.move_on_after(within_s):
+        return await _joined(pieces, limit)
+    raise RequestTooSlow(f"The body did not arrive within {within_s:g} s", limit_s=within_s)
+
+
+async def _joined(pieces: AsyncIterable[bytes], limit: int) -> bytes:
     taken: list[bytes] = []
     size = 0
-    with trio.move_on_after(within_s) as reading:
-        async for piece in pieces:
-            size += len(piece)
-            if size > limit:
-                raise too_large(limit)
-            taken.append(piece)
-    if reading.cancelled_caught:
-        raise RequestTooSlow(f"The body did not arrive within {within_s:g} s", limit_s=within_s)
+    async for piece in pieces:
+        size += len(piece)
+        if size > limit:
+            raise too_large(limit)
+        taken.append(piece)
     return b"".join(taken)
 
 

@@ -82,10 +82,14 @@ def model_revision(headers: Headers) -> tuple[str, int]:
 
     Raises InvalidInput.
     """
-    said = (headers.get("X-SIE-Model-Revision") or "0").strip()
+    said = headers.get("X-SIE-Model-Revision")
+    store = headers.get("X-SIE-Model-Store")
+    if said is None and store is None:
+        return "", 0
+    said = "0" if said is None else said.strip()
     if not _NUMBER.fullmatch(said):
         raise InvalidInput("Header X-SIE-Model-Revision must be a whole number from 0", path="X-SIE-Model-Revision")
-    store = (headers.get("X-SIE-Model-Store") or "").strip()
+    store = "" if store is None else store.strip()
     if not _STORE.fullmatch(store):
         raise InvalidInput("Header X-SIE-Model-Store must be the id of a config store", path="X-SIE-Model-Store")
     return store, int(said)

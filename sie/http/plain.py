@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias, cast
 
@@ -27,6 +28,8 @@ _CLOSING_S = 1.0  # a body lets go of what it holds; none has anything to wait f
 
 # A server that says this in the scope cancels whoever handles a request when its client hangs up.
 CANCELS = "cancels_on_disconnect"
+# One that says this has the whole body: reading it waits for nothing.
+HAS_BODY = "body_received"
 
 
 class ClosingBody(Protocol):
@@ -69,9 +72,15 @@ class Asked:
         self._receive = receive
         self._taken: trio.Event | None = None
 
+    @property
+    def here(self) -> bool:
+        """Whether the whole body has arrived, and reading it waits for nobody."""
+        return self.taken or HAS_BODY in (self.scope.get("extensions") or {})
+
     async def read_body(self, limit: int) -> bytes:
         """All of it, at most `limit` bytes, within the time for it (`SIE_BODY_S`). As `read_whole`; raises HungUp."""
-        return await read_whole(self, length=self.length, limit=limit, within_s=self._body_s)
+        within_s = math.inf if self.here else self._body_s
+        return await read_whole(self, length=self.length, limit=limit, within_s=within_s)
 
     def __aiter__(self) -> Asked:
         return self

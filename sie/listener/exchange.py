@@ -22,6 +22,9 @@ log = logging.getLogger(__name__)
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _ASGI = {"version": "3.0", "spec_version": "2.3"}
+# An app need not wait for the end of its client, see sie.listener.server.serve, nor for a body that is here already.
+_EXTENSIONS: dict[str, dict[str, object]] = {"cancels_on_disconnect": {}}
+_WITH_BODY: dict[str, dict[str, object]] = {**_EXTENSIONS, "body_received": {}}
 
 
 class Exchange:
@@ -181,7 +184,7 @@ def scope_of(connection: Connection, request: Request, kind: str) -> Scope:
         "headers": request.headers,
         "client": connection.client,
         "server": connection.address,
-        "extensions": {"cancels_on_disconnect": {}},  # an app need not wait for it: see sie.listener.server.serve
+        "extensions": dict(_WITH_BODY if request.complete else _EXTENSIONS),
     }
     if kind == "http":
         scope["method"] = request.method

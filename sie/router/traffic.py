@@ -31,7 +31,9 @@ class Traffic:
         """A worker's answer to a request of `/v1/{endpoint}…` has begun."""
         endpoint = path.split("/", 3)[2]
         self.requests[endpoint, status, machine] += 1
-        self.began.setdefault((endpoint, machine), Durations(_BOUNDS_S)).note(took_s)
+        if (durations := self.began.get((endpoint, machine))) is None:
+            durations = self.began[endpoint, machine] = Durations(_BOUNDS_S)
+        durations.note(took_s)
 
     def unmet(self, machine: str, bundle: str, now: float) -> None:
         """A request has to wait for a machine."""

@@ -54,7 +54,7 @@ class Upload:
             length=asked.length,
             size_most=settings.request_body_bytes,
             kept_most=settings.forward_kept_bytes,
-            deadline=trio.current_time() + settings.body_s,
+            deadline=math.inf if asked.here else trio.current_time() + settings.body_s,
             taken=lambda: asked.taken,
         )
 
@@ -84,10 +84,13 @@ class Upload:
 
     async def next_piece(self) -> bytes:
         """What comes next from the client. Raises StopAsyncIteration at the end."""
-        with trio.CancelScope(deadline=self._deadline) as waiting:
+        if self._deadline == math.inf:  # a scope costs a tenth of all that a router does for a small request
             piece = await anext(self._body)
-        if waiting.cancelled_caught:
-            raise RequestTooSlow("The body did not arrive in its time")
+        else:
+            with trio.CancelScope(deadline=self._deadline) as waiting:
+                piece = await anext(self._body)
+            if waiting.cancelled_caught:
+                raise RequestTooSlow("The body did not arrive in its time")
         self._size += len(piece)
         self._check(self._size)
         self.repeatable = self.repeatable and (self._size <= self._kept_most or not self.kept)

@@ -91,7 +91,7 @@ async def _keep_busy(compute: Compute, done: trio.Event) -> None:
 
 
 _requesting(
-    "sie.worker.compute:Compute.encode sie.worker.pipeline:Pipeline.submit sie.worker.loading:Loading.using "
+    "sie.worker.compute:Compute.encode sie.worker.pipeline:Pipeline.submit sie.worker.loading:Loading.hold "
     "sie.worker.pipeline:Pipeline.run",
     lambda compute: compute.encode(A, None, encode("one", "two words"), wait_s=60),
 )
