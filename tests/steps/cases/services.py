@@ -268,6 +268,8 @@ async def forwarding(place: Place) -> AsyncIterator[Trial]:
             received += piece
         else:
             await stream.send_all(ANSWER + b"abc")
+            with trio.move_on_after(1):  # whoever asks may have gone
+                await begun.wait()
             await stream.send_all(b"def")
             await stream.receive_some()
         hung_up.append(received)
@@ -278,6 +280,8 @@ async def forwarding(place: Place) -> AsyncIterator[Trial]:
             await trio.lowlevel.checkpoint()
             yield b"piece"
 
+    begun = trio.Event()
+
     async with trio.open_nursery() as workers:
         url = await serve_bytes(workers, answer)
         worker = WorkerStatus(name="w", bundle="default", ready=True, url=url)
@@ -285,11 +289,14 @@ async def forwarding(place: Place) -> AsyncIterator[Trial]:
         async with open_forwarder(ONE) as forwarder:
 
             async def act() -> bytes:
+                nonlocal begun
+                begun = trio.Event()
                 pieces = body()
                 upload = Upload(pieces, length=None, size_most=100, kept_most=100)
                 try:
                     asked = forwarder.ask(worker, "/", query=b"", headers=(), said={}, upload=upload)
                     answered = await asked
+                    begun.set()  # so that the rest is waited for
                     try:
                         await answered.look(1)
                         return b"".join([piece async for piece in answered])
