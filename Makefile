@@ -23,10 +23,11 @@ serve: $(VENV)/.serve
 	$(COMPILED)
 	$(BIN)/sie serve --host 127.0.0.1 --port 8080
 
-# Two at a time, each file in one process: they wait for servers and clocks more than they compute.
+# Two at a time, each file in one process: they wait for servers and clocks more than they compute. In the order of their
+# names: by how many tests they have, the longest would come last.
 test: check
 	$(COMPILED)
-	$(BIN)/pytest -n 2 --dist loadfile
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-slow: $(VENV)/.test
 	$(COMPILED)
