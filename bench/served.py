@@ -19,6 +19,8 @@ _PATIENCE_S = 120
 _NUMBERS = {
     "batches": "sie_batches_total",
     "items": "sie_batch_items_total",
+    "tokens": "sie_tokens_processed_total",
+    "padding": "sie_padding_tokens_total",
     "seconds": "sie_batch_seconds_total",
     "waiting": "sie_queue_depth",
 }
@@ -26,24 +28,30 @@ _NUMBERS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
-    """What the device has done so far, and what waits: batches, items in them, seconds they took."""
+    """What the device has done so far, and what waits: batches, items in them, their tokens, the padding beside those,
+    seconds they took."""
 
     batches: float
     items: float
+    tokens: float
+    padding: float
     seconds: float
     waiting: float
 
+    def __sub__(self, other: Work) -> Work:
+        return Work(**{name: getattr(self, name) - getattr(other, name) for name in _NUMBERS})
+
 
 @contextmanager
-def serving(environment: Mapping[str, str] | None = None) -> Iterator[Served]:
-    """Entered when the model answers. Raises RuntimeError if it does not."""
+def serving(environment: Mapping[str, str] | None = None, *, patience_s: int = _PATIENCE_S) -> Iterator[Served]:
+    """Entered when the model answers. Raises RuntimeError if it does not within `patience_s`."""
     own = {"SIE_PRELOAD": MODEL, "SIE_LOG_LEVEL": "warning", **(environment or {})}
     with sie_serve(environment=own) as served:
         body = json.dumps({"items": [{"text": "is it there?"}]}).encode()
-        headers = {"Content-Type": "application/json", "Prefer": f"wait={_PATIENCE_S}"}
+        headers = {"Content-Type": "application/json", "Prefer": f"wait={patience_s}"}
         asked = urllib.request.Request(f"{served.address}/v1/encode/{MODEL}", body, headers)
         try:
-            with urllib.request.urlopen(asked, timeout=_PATIENCE_S):
+            with urllib.request.urlopen(asked, timeout=patience_s):
                 pass
         except OSError as fault:
             raise RuntimeError(f"sie serve does not serve the model: {fault}") from fault

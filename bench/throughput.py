@@ -2,41 +2,40 @@
 
 `sie serve` with all-MiniLM-L6-v2 and clients that ask again when answered; then, in turn with it, the bare model's
 forward over batches of the same tokens: as many padded tokens each as the server's own batches had on average, tensors
-made before the clock runs. `python -m bench throughput`; its children are `… ask` and `… bare`.
+made before the clock runs. `python -m bench throughput`; its children are `… ask` and `bench.bare`.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import re
 import select
-import signal
 import socket
 import statistics
-import subprocess
 import sys
 import time
-import urllib.request
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import cycle
 from typing import Any
 
 import click
 
+from bench.bare import Load
 from bench.child import Child, say
+from bench.load.target import Target
 from bench.pictures import Bars
 from bench.report import plots_option, report
-from bench.texts import DIRECTORY, MODEL, encode_request, text, words
+from bench.served import Work, serving, target_at, work_of
+from bench.texts import encode_request, text, words
+from tests.processes import Served
 
 _HOST = "127.0.0.1"
-_SIDE = 1024  # of the matrices whose product is the machine's peak
 _BEST = 64  # texts in a batch, from where on larger ones bring the bare model nothing
 _LOOK_S = 0.01
-_DIFFERENT = 4096  # texts; more than are ever on their way at once, so that none is computed for two
+_EXPORT_S = 300  # at first a backend may have a graph to make
 _RATIOS = {
     "of_bare": "served / bare in the same batches",
     "of_best": "served / bare in batches of 64",
@@ -52,34 +51,12 @@ _STAGES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Load:
-    """What is asked: so many texts a request, of these lengths in tokens, over so many connections."""
-
-    name: str
-    connections: int
-    texts: int
-    shortest: int
-    longest: int
-
-    def lengths(self, chance: random.Random) -> list[int]:
-        return [chance.randint(self.shortest, self.longest) for _ in range(_DIFFERENT // self.texts * self.texts)]
-
-    def __str__(self) -> str:
-        return f"{self.name} {self.connections} {self.texts} {self.shortest} {self.longest}"
-
-    @staticmethod
-    def of(words: Sequence[str]) -> Load:
-        return Load(words[0], *map(int, words[1:]))
-
-
 LOADS = [
     Load("one-short", 32, 1, 16, 16),
     Load("many-short", 8, 32, 16, 16),
     Load("mixed", 8, 32, 8, 200),
     Load("one-client", 1, 1, 16, 16),
 ]
-_PEAK = Load("peak", 0, 0, 0, 0)
 
 
 # -- the asker
@@ -155,184 +132,31 @@ def _note(head: bytes | bytearray, stages: dict[str, float]) -> None:
             stages[name] += float(found[1])
 
 
-# -- the bare model
-
-
-class Bare:
-    """The model by itself, with as many threads as the server has."""
-
-    def __init__(self) -> None:
-        import torch
-        from sentence_transformers import SentenceTransformer
-
-        self._torch = torch
-        self._model = SentenceTransformer(str(DIRECTORY), device="cpu")
-        self._square = torch.rand(_SIDE, _SIDE)
-
-    def forward(self, load: Load, padded: float, seconds: float, seed: int) -> Mapping[str, Any]:
-        """Texts a second, and their share of the peak: the same texts by length, in batches of `padded` tokens."""
-        torch = self._torch
-        chance = random.Random(seed)
-        lengths = sorted(load.lengths(chance))
-        batches = [self._features(batch, chance) for batch in cut(lengths, padded)]
-        chance.shuffle(batches)
-        with torch.inference_mode():
-            self._model(batches[0])
-            done = tokens_done = 0
-            began = now = time.perf_counter()
-            for batch in cycle(batches):
-                self._model(dict(batch))["sentence_embedding"].numpy()
-                done += len(batch["input_ids"])
-                tokens_done += operations(batch["attention_mask"].sum(1).tolist())
-                now = time.perf_counter()
-                if now - began >= seconds:
-                    break
-        return {"texts_s": done / (now - began), "flops": tokens_done / (now - began)}
-
-    def encode(self, load: Load, seconds: float, seed: int) -> Mapping[str, Any]:
-        """The library's own `encode`, request by request."""
-        chance, known = random.Random(seed), words()
-        texts = [text(length, known, chance) for length in load.lengths(chance)]
-        requests = cycle(texts[at : at + load.texts] for at in range(0, len(texts), load.texts))
-        self._model.encode(next(requests), show_progress_bar=False)
-        took = []
-        began = time.perf_counter()
-        while (now := time.perf_counter()) - began < seconds:
-            self._model.encode(next(requests), batch_size=32, show_progress_bar=False)
-            took.append(time.perf_counter() - now)
-        return {"texts_s": len(took) * load.texts / sum(took), "p50_ms": 1000 * statistics.median(took)}
-
-    def peak(self, seconds: float) -> Mapping[str, Any]:
-        """Floating-point operations a second of a product of two square matrices."""
-        took = []
-        began = time.perf_counter()
-        while (now := time.perf_counter()) - began < seconds:
-            self._square @ self._square
-            took.append(time.perf_counter() - now)
-        return {"flops": 2 * _SIDE**3 / statistics.median(took)}
-
-    def _features(self, lengths: Sequence[int], chance: random.Random) -> dict[str, Any]:
-        width = max(lengths)
-        ids = [[101, *chance.choices(range(2000, 20000), k=one - 2), 102, *[0] * (width - one)] for one in lengths]
-        mask = [[1] * one + [0] * (width - one) for one in lengths]
-        names = ("input_ids", "attention_mask", "token_type_ids")
-        return dict(zip(names, map(self._torch.tensor, (ids, mask, [[0] * width] * len(ids))), strict=True))
-
-
-def cut(lengths: Sequence[int], padded: float) -> Iterator[Sequence[int]]:
-    """Batches of sorted lengths that have, padded, this many tokens on average, as near as whole texts allow."""
-    begin = 0
-    wanted = owed = padded
-    for end in range(1, len(lengths) + 1):
-        width = lengths[end - 1]
-        if end == len(lengths) or (end - begin + 0.5) * width >= wanted:
-            yield lengths[begin:end]
-            owed += padded - (end - begin) * width
-            wanted, begin = owed, end
-
-
-def operations(lengths: Sequence[int]) -> int:
-    """Floating-point operations that the matrix products of these tokens need in all-MiniLM-L6-v2, none for padding."""
-    layers, hidden, inner = 6, 384, 1536
-    weights = layers * (4 * hidden**2 + 2 * hidden * inner)
-    return sum(2 * length * weights + layers * 4 * hidden * length**2 for length in lengths)
-
-
 # -- the server
 
 
 @dataclass(frozen=True, slots=True)
-class Counted:
-    """What the server has counted so far; `at`: when it last ended a batch, in seconds."""
+class Edge:
+    """What the device has done when a batch ended, and when that was, in seconds."""
 
     at: float
-    batches: float
-    items: float
-    tokens: float
-    padding: float
-    seconds: float
-
-    def __sub__(self, other: Counted) -> Counted:
-        return Counted(*(getattr(self, name) - getattr(other, name) for name in self.__slots__))
+    work: Work
 
 
-@dataclass(frozen=True, slots=True)
-class Server:
-    port: int
-    process: int
-
-    def counted(self) -> Counted:
-        with urllib.request.urlopen(f"http://{_HOST}:{self.port}/metrics", timeout=30) as answer:
-            page = answer.read().decode()
-
-        def figure(name: str) -> float:
-            found = re.search(rf"(?m)^{name}_total(?:{{.*}})? (\S+)$", page)
-            assert found, name
-            return float(found[1])
-
-        return Counted(
-            time.perf_counter(),
-            *map(
-                figure,
-                ("sie_batches", "sie_batch_items", "sie_tokens_processed", "sie_padding_tokens", "sie_batch_seconds"),
-            ),
-        )
-
-    def edge(self) -> Counted:
-        """As it is when the next batch has ended."""
-        first = now = self.counted()
-        while now.batches == first.batches:
-            time.sleep(_LOOK_S)
-            now = self.counted()
-        return now
-
-    def cpu_s(self) -> float:
-        with open(f"/proc/{self.process}/stat") as stat:
-            fields = stat.read().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+def edge(server: Target) -> Edge:
+    """As it is when the next batch has ended."""
+    first = now = work_of(server)
+    while now.batches == first.batches:
+        time.sleep(_LOOK_S)
+        now = work_of(server)
+    return Edge(time.perf_counter(), now)
 
 
-@contextmanager
-def serving(backend: str) -> Iterator[Server]:
-    """`sie serve` with the model loaded and run once."""
-    with socket.socket() as free:
-        free.bind((_HOST, 0))
-        port = free.getsockname()[1]
-    environment = {**os.environ, "SIE_BACKEND": backend, "SIE_PRELOAD": MODEL}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "sie.cli", "serve", "--host", _HOST, "--port", str(port)],
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-    )
-    try:
-        _wait_served(process, port)
-        yield Server(port, process.pid)
-    finally:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.communicate(timeout=30)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.communicate()
-
-
-def _wait_served(process: subprocess.Popen[bytes], port: int) -> None:
-    """Raises RuntimeError if it does not serve the model within five minutes: a graph may have to be exported."""
-    body = json.dumps({"items": [{"text": "is it there?"}]}).encode()
-    ends = time.monotonic() + 300
-    while time.monotonic() < ends and process.poll() is None:
-        asked = urllib.request.Request(
-            f"http://{_HOST}:{port}/v1/encode/{MODEL}",
-            body,
-            {"Content-Type": "application/json", "Prefer": "wait=60"},
-        )
-        try:
-            with urllib.request.urlopen(asked, timeout=90):
-                return
-        except OSError:
-            time.sleep(0.2)
-    raise RuntimeError("sie serve does not serve the model")
+def cpu_s(process: int) -> float:
+    """What this process has used."""
+    with open(f"/proc/{process}/stat") as stat:
+        fields = stat.read().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 # -- the figures
@@ -353,16 +177,17 @@ class Row:
         return float(statistics.median(one["stages_ms"][name] for one in self.rounds))
 
 
-def run_round(row: Row, server: Server, asker: Child, bare: Child, seconds: float, seed: int) -> None:
+def run_round(row: Row, served: Served, asker: Child, bare: Child, seconds: float, seed: int) -> None:
     """Served, then bare in the same batches, bare in the best, and the library's own; the peak beside them."""
-    load = row.load
+    load, server = row.load, target_at(served.address)
     asker.tell(f"{server.port} {load} {seed}")
-    server.edge()  # from here on the queue is as full as it gets
-    before, cpu = server.edge(), server.cpu_s()
+    edge(server)  # from here on the queue is as full as it gets
+    before, cpu = edge(server), cpu_s(served.process.pid)
     time.sleep(seconds)
-    spent, cpu = server.edge() - before, server.cpu_s() - cpu
+    after, cpu = edge(server), cpu_s(served.process.pid) - cpu
     asked = asker.ask("enough")
-    served = spent.items / spent.at
+    lasted, spent = after.at - before.at, after.work - before.work
+    texts_s = spent.items / lasted
     padded = (spent.tokens + spent.padding) / spent.batches
     floor = bare.ask(f"forward {load} {padded} {seconds / 2} {seed}")
     best = bare.ask(f"forward {load} {_BEST * (load.shortest + load.longest) / 2} {seconds / 2} {seed}")
@@ -371,23 +196,23 @@ def run_round(row: Row, server: Server, asker: Child, bare: Child, seconds: floa
     row.rounds.append(
         {
             **asked,
-            "texts_s": served,
+            "texts_s": texts_s,
             "batch_items": spent.items / spent.batches,
             "batch_tokens": padded,
             "batch_ms": 1000 * spent.seconds / spent.batches,
             "padding": spent.padding / (spent.padding + spent.tokens),
-            "computing": spent.seconds / spent.at,
-            "server_cpu": cpu / spent.at,
+            "computing": spent.seconds / lasted,
+            "server_cpu": cpu / lasted,
             "bare_texts_s": floor["texts_s"],
             "encode_texts_s": library["texts_s"],
             "encode_p50_ms": library["p50_ms"],
-            "of_bare": served / floor["texts_s"],
+            "of_bare": texts_s / floor["texts_s"],
             "best_texts_s": best["texts_s"],
-            "of_best": served / best["texts_s"],
-            "of_encode": served / library["texts_s"],
+            "of_best": texts_s / best["texts_s"],
+            "of_encode": texts_s / library["texts_s"],
             "latency_of_encode": asked["p50_ms"] / library["p50_ms"],
             "bare_of_peak": floor["flops"] / peak["flops"],
-            "of_peak": floor["flops"] / peak["flops"] * served / floor["texts_s"],
+            "of_peak": floor["flops"] / peak["flops"] * texts_s / floor["texts_s"],
             "peak_flops": peak["flops"],
         }
     )
@@ -442,9 +267,12 @@ def main(
     chosen = [one for one in LOADS if not loads or one.name in loads]
     rows = [Row(load, backend) for load in chosen for backend in backends]
     with ExitStack() as stack:
-        servers = {backend: stack.enter_context(serving(backend)) for backend in backends}
+        servers = {
+            backend: stack.enter_context(serving({"SIE_BACKEND": backend}, patience_s=_EXPORT_S))
+            for backend in backends
+        }
         asker = stack.enter_context(Child("bench.throughput", "ask"))
-        bare = stack.enter_context(Child("bench.throughput", "bare"))
+        bare = stack.enter_context(Child("bench.bare"))
         for at in range(rounds):
             for row in chance.sample(rows, len(rows)):
                 run_round(row, servers[row.backend], asker, bare, seconds, seed + at)
@@ -483,20 +311,6 @@ def _ask() -> None:
     for line in sys.stdin:
         port, *load, seed = line.split()
         say(**ask(int(port), Load.of(load), int(seed)))
-
-
-@main.command("bare", hidden=True)
-def _bare() -> None:
-    bare = Bare()
-    say(ready=True)
-    commands: Mapping[str, Callable[..., Mapping[str, Any]]] = {
-        "forward": lambda *of: bare.forward(Load.of(of[:5]), float(of[5]), float(of[6]), int(of[7])),
-        "encode": lambda *of: bare.encode(Load.of(of[:5]), float(of[5]), int(of[6])),
-        "peak": lambda seconds: bare.peak(float(seconds)),
-    }
-    for line in sys.stdin:
-        what, *of = line.split()
-        say(**commands[what](*of))
 
 
 if __name__ == "__main__":
