@@ -46,7 +46,6 @@ class _Sent:
     rows: Sequence[Row]
     keys: Sequence[Hashable]
     batch: Batch | None = None
-    requests: frozenset[int] = frozenset()
     taken: bool = False  # because it runs; until then it waits in the schedule as well, and may be withdrawn
     at: float = 0.0
     turn: Turn | None = None
@@ -226,7 +225,12 @@ class Pipeline:
 
     def _remove_items(self, ticket: Ticket) -> None:
         """Whoever waits for the same as it leads now: what it led and is not on the device goes back into the queue."""
-        if any(ticket.number in one.requests for one in self._sent if not one.taken):
+        last = self._not_begun
+        if (
+            last is not None
+            and last.batch is not None
+            and any(one.request == ticket.number for one in last.batch.items)
+        ):
             self._withdraw()
             self._woken.set()
         self._schedule.remove(ticket.identity, ticket.number)
@@ -277,7 +281,7 @@ class Pipeline:
 
     def _choose(self) -> _Sent | None:
         # What may be withdrawn still waits in the schedule: nothing can be chosen beside it.
-        if any(not one.taken for one in self._sent):
+        if self._not_begun is not None:
             return None
         now = trio.current_time()
         if (chosen := self._schedule.choose(now + self._running_s(now))) is None:
@@ -290,7 +294,6 @@ class Pipeline:
             rows=[one.rows[item.position] for one, item in zip(tickets, batch.items, strict=True)],
             keys=[one.keys[item.position] for one, item in zip(tickets, batch.items, strict=True)],
             batch=batch,
-            requests=frozenset(item.request for item in batch.items),
         )
 
     def _take(self, sent: _Sent) -> None:
@@ -304,9 +307,14 @@ class Pipeline:
             self._tickets[item.request].rows.pop(item.position)
             self._in_flight.run(key)
 
+    @property
+    def _not_begun(self) -> _Sent | None:
+        """What lies behind the batch that runs, as far as is known."""
+        return self._sent[-1] if self._sent and not self._sent[-1].taken else None
+
     def _withdraw(self) -> None:
         """What has not begun does not begin; what has, though nobody knew, is known to now."""
-        if self._sent and not (last := self._sent[-1]).taken:
+        if (last := self._not_begun) is not None:
             assert last.running is not None
             if last.running.withdraw():
                 self._sent.pop()
