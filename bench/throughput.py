@@ -244,7 +244,7 @@ def text_of(rows: Sequence[Row], rounds: int, seconds: float) -> str:
 @click.option("--rounds", default=5, show_default=True)
 @click.option("--seconds", default=8.0, show_default=True, help="Of each measurement.")
 @click.option("--load", "loads", multiple=True, type=click.Choice([one.name for one in LOADS]), help="Default: all.")
-@click.option("--backend", "backends", multiple=True, default=["torch"], show_default=True)
+@click.option("--backend", "backends", multiple=True, default=["onednn"], show_default=True)
 @click.option("--seed", type=int, help="Of texts and order; default: another each time.")
 @click.option("--save/--no-save", default=False, help="Put the result to bench/results.")
 @plots_option

@@ -294,7 +294,18 @@ class Settings:
         "if a profile gives none; unset: float32 on CPU, float16 on GPU",
     )
     backend: str = _var(
-        "SIE_BACKEND", _text, "torch", "if a profile gives none: torch, onnx, compile, or auto for the quickest"
+        "SIE_BACKEND",
+        _text,
+        "onednn",
+        "if a profile gives none: onednn (torch, but float32 linear layers on a CPU by oneDNN), torch, onnx, compile, "
+        "or auto for the quickest",
+    )
+    onednn_shapes: int = _var(
+        "SIE_ONEDNN_SHAPES",
+        _number,
+        32,
+        "batches' shapes that oneDNN keeps its code for, and torch what it has prepared: 1,024 of their own are half "
+        "a gigabyte after some hundred batches of mixed lengths, and so few 150 MB and no slower",
     )
     graphs: Path | None = _var(
         "SIE_GRAPHS", _maybe_path, None, "exported ONNX graphs, as large as the weights; unset: ~/.cache/sie/graphs"
@@ -379,3 +390,8 @@ class Settings:
             except ValueError as fault:
                 raise ConfigurationError(f"{variable}={given!r}: {fault}") from None
         return Settings(**values)
+
+    def bound_onednn(self) -> None:
+        """Where the two libraries read it, before torch is imported; what somebody else has set there stays."""
+        for variable in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):
+            os.environ.setdefault(variable, str(self.onednn_shapes))

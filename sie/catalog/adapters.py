@@ -25,7 +25,7 @@ LOADTIME_VALUES: Mapping[str, tuple[bool | str, ...]] = {
     "trust_remote_code": (True, False),
     "attn_implementation": ("eager", "sdpa", "flash_attention_2"),
     "padding_side": ("left", "right"),
-    "backend": ("torch", "onnx", "compile", "auto"),
+    "backend": ("onednn", "torch", "onnx", "compile", "auto"),
 }
 _LOADTIME = frozenset(LOADTIME_VALUES)
 

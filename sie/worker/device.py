@@ -159,6 +159,7 @@ class ThreadedDevice:
 
     def _choose(self) -> str:
         if self._name is None:
+            self._settings.bound_onednn()
             torch = import_for_good("torch")
             asked = self._settings.device
             if asked == "auto":

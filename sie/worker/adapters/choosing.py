@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import math
+import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import truediv
 from typing import Any
 
 import torch
@@ -14,6 +16,7 @@ import torch
 from sie.errors import ModelLoadFailed
 from sie.worker.adapters.backend import Backend, Features, Unfit
 from sie.worker.adapters.contract import LoadOrder
+from sie.worker.adapters.onednn import is_fit, pack
 from sie.worker.adapters.onnx import open_graph
 
 log = logging.getLogger("sie.worker.adapters")
@@ -29,9 +32,10 @@ RACE_ROUNDS = 4
 class Trial:
     """What a backend has to do before it is trusted: `checks` for its numbers, `races` for its speed.
 
-    The last check has several rows of different lengths.
+    The last check has several rows of different lengths. `brief` are checks of a few tokens.
     """
 
+    brief: Sequence[Features]
     checks: Sequence[Features]
     races: Sequence[Features]
 
@@ -43,8 +47,8 @@ def choose_backend(order: LoadOrder, transformer: Any, trial: Trial) -> Backend 
     One that cannot be had here, or whose numbers are not torch's, is not taken, and the log says why. Raises
     ModelLoadFailed for a name that none has. Takes seconds, where a graph or a kernel is to be made up to minutes.
     """
-    if order.backend == "torch":
-        return None
+    if order.backend == "torch" or (order.backend == "onednn" and not is_fit(order)):
+        return None  # onednn is the setting's default: that it is for CPUs alone is not worth a line at each load
     if order.backend == "auto":
         return _quickest(order, transformer, trial)
     if order.backend not in _MAKE:
@@ -60,23 +64,25 @@ def choose_backend(order: LoadOrder, transformer: Any, trial: Trial) -> Backend 
 
 
 def _quickest(order: LoadOrder, transformer: Any, trial: Trial) -> Backend | None:
-    """The quickest of torch and the one other that suits the device.
+    """The quickest of torch and those that suit the device.
 
-    On a CPU that is onnx: compiling takes a minute of all its cores at every first load, and gains less.
+    On a CPU compiling is not one of them: it takes a minute of all cores at every first load, and gains less.
     """
-    other = "onnx" if torch.device(order.device).type == "cpu" else "compile"
-    try:
-        backend, _ = _made(other, order, transformer, trial)
-    except Unfit as unfit:
-        log.info("backend auto: torch, for %s cannot be used: %s", other, unfit)
-        return None
-    eager = Backend("torch", _eager(transformer), 0)
-    took = _race([eager, backend], trial.races)
+    backends = [Backend("torch", _eager(transformer), 0)]
+    unused = []
+    for name in ("onednn", "onnx") if torch.device(order.device).type == "cpu" else ("compile",):
+        try:
+            backends.append(_made(name, order, transformer, trial)[0])
+        except Unfit as unfit:
+            unused.append(f"; {name} cannot be used: {unfit}")
+    took = _race(backends, trial.races) if len(backends) > 1 else {"torch": [1.0]}
     shapes = ", ".join("x".join(map(str, features["input_ids"].shape)) for features in trial.races)
-    chosen = min(took, key=took.__getitem__)
-    measured = ", ".join(f"{name} {seconds * 1000:.1f} ms" for name, seconds in took.items())
-    log.info("backend auto: %s, the quickest over %s tokens: %s", chosen, shapes, measured)
-    return backend if chosen == backend.name else None
+    # What a load is like is not known here, so each shape counts as much as any other, not by the seconds it takes.
+    shares = {name: statistics.geometric_mean(map(truediv, times, took["torch"])) for name, times in took.items()}
+    chosen = min(backends, key=lambda backend: shares[backend.name])
+    measured = ", ".join(f"{name} {share:.2f}" for name, share in shares.items())
+    log.info("backend auto: %s; time over %s by torch's: %s%s", chosen.name, shapes, measured, "".join(unused))
+    return None if chosen.name == "torch" else chosen
 
 
 def _made(name: str, order: LoadOrder, transformer: Any, trial: Trial) -> tuple[Backend, float]:
@@ -86,9 +92,11 @@ def _made(name: str, order: LoadOrder, transformer: Any, trial: Trial) -> tuple[
     if getattr(transformer.model.config, "output_hidden_states", False):
         raise Unfit("the model's other modules read every layer of the transformer")
     eager = _eager(transformer)
+    # A linear layer is the same whatever the length; the default is not to hold up a large model's load by seconds.
+    checks = trial.brief if name == "onednn" else trial.checks
     try:
         backend = _MAKE[name](order, transformer, trial)
-        distance = max(_distance(eager(check), backend.forward(check), check) for check in trial.checks)
+        distance = max(_distance(eager(check), backend.forward(check), check) for check in checks)
     except Unfit:
         raise
     except Exception as fault:
@@ -117,8 +125,8 @@ def _distance(expected: torch.Tensor, got: torch.Tensor, features: Features) -> 
     return float(((expected.float() - got.float()).norm(dim=-1) / lengths.clamp(min=1e-9)).max())
 
 
-def _race(backends: Sequence[Backend], races: Sequence[Features]) -> Mapping[str, float]:
-    """Seconds of each for all of `races` together, the best of each, run in turn."""
+def _race(backends: Sequence[Backend], races: Sequence[Features]) -> Mapping[str, Sequence[float]]:
+    """The best seconds of each for each of `races`, run in turn."""
     best = {backend.name: [math.inf] * len(races) for backend in backends}
     over = time.perf_counter() + RACE_S
     for _ in range(RACE_ROUNDS):
@@ -131,7 +139,7 @@ def _race(backends: Sequence[Backend], races: Sequence[Features]) -> Mapping[str
                 best[backend.name][at] = min(best[backend.name][at], time.perf_counter() - began)
         if time.perf_counter() > over:
             break
-    return {name: sum(times) for name, times in best.items()}
+    return best
 
 
 def _onnx(order: LoadOrder, transformer: Any, trial: Trial) -> Backend:
@@ -145,4 +153,12 @@ def _compile(order: LoadOrder, transformer: Any, trial: Trial) -> Backend:
     return Backend("compile", forward, sum(tensor.numel() * tensor.element_size() for tensor in tensors))
 
 
-_MAKE: Mapping[str, Callable[[LoadOrder, Any, Trial], Backend]] = {"onnx": _onnx, "compile": _compile}
+def _onednn(order: LoadOrder, transformer: Any, trial: Trial) -> Backend:
+    return pack(order, transformer)
+
+
+_MAKE: Mapping[str, Callable[[LoadOrder, Any, Trial], Backend]] = {
+    "onednn": _onednn,
+    "onnx": _onnx,
+    "compile": _compile,
+}

@@ -46,7 +46,7 @@ class LoadOrder:
     loadtime: Mapping[str, Json]
     trust_remote_code: bool
     allow_pickle: bool
-    backend: str = "torch"  # or one that takes its place where it is fit: onnx, compile, auto
+    backend: str = "torch"  # or one that takes its place where it is fit: onednn, onnx, compile, auto
     graphs: Path | None = None  # where exported graphs are kept; None: ~/.cache/sie/graphs
 
 

@@ -133,9 +133,11 @@ class TransformerAdapter:
             return {name: value[:, :width].expand(rows, -1).contiguous() for name, value in long.items()}
 
         long = features(_LONG)
+        mixed = features(*(_LONG[: 40 * at] for at in range(1, 17)))
         return Trial(
+            brief=[features("a"), features("", _LONG[:90], "Two words")],
             checks=[features("a"), long, features("", _LONG[:90], _LONG[:400], "Two words")],
-            races=[cut(1, 16), cut(32, 16), cut(32, 128)],
+            races=[cut(1, 16), cut(32, 16), cut(32, 128), mixed],
         )
 
     # -- text to tokens
